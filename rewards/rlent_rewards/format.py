@@ -1,0 +1,82 @@
+"""Reward for the layout of a completion, whatever it says."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rlent_rewards.protocol import Completion, completion_text
+
+_DEFAULT_TAGS = ("think", "answer")
+_TAG_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Format:
+    r"""1.0 where the whole completion has the layout asked for, else 0.0.
+
+    Either ``tags`` or ``pattern`` is in effect, never both. With neither, ``tags`` is ("think",
+    "answer"), the layout ``<think>...</think>\s*<answer>...</answer>`` of DeepSeek-R1
+    (arXiv:2501.12948, section 2.2.2).
+
+    Raises:
+        ValueError: both options are given, tags are not distinct names, or the pattern does not
+            compile.
+    """
+
+    tags: tuple[str, ...] | None = None
+    """Names of the sections in order, each opened and closed exactly once, with nothing but white
+    space around them."""
+
+    pattern: str | None = None
+    """A regular expression for the whole completion, where ``.`` also matches a new line. Nothing
+    bounds the time that it takes."""
+
+    def __post_init__(self) -> None:
+        if self.tags is not None and self.pattern is not None:
+            raise ValueError(
+                f"format takes tags or pattern, not both; given: tags={self.tags!r}, "
+                f"pattern={self.pattern!r}"
+            )
+        if self.pattern is not None:
+            _check_pattern(self.pattern)
+        elif self.tags is not None:
+            _check_tags(self.tags)
+
+    @property
+    def __name__(self) -> str:
+        return "format"
+
+    def __call__(self, completions: Sequence[Completion], **columns: Any) -> list[float]:
+        """1.0 or 0.0 per completion. Raises ValueError where a completion has no text."""
+        return [float(self._fits(completion_text(completion))) for completion in completions]
+
+    def _fits(self, text: str) -> bool:
+        if self.pattern is not None:
+            return re.fullmatch(self.pattern, text, re.DOTALL) is not None
+        return _has_sections(text, _DEFAULT_TAGS if self.tags is None else self.tags)
+
+
+def _has_sections(text: str, tags: tuple[str, ...]) -> bool:
+    # Counting first leaves the expression below one way to match, so it cannot backtrack for long.
+    if any(text.count(f"<{tag}>") != 1 or text.count(f"</{tag}>") != 1 for tag in tags):
+        return False
+    sections = r"\s*".join(rf"<{tag}>.*</{tag}>" for tag in tags)
+    return re.fullmatch(sections, text.strip(), re.DOTALL) is not None
+
+
+def _check_pattern(pattern: str) -> None:
+    try:
+        re.compile(pattern, re.DOTALL)
+    except re.error as error:
+        raise ValueError(
+            f"format: pattern must be a regular expression; given: {pattern!r} ({error})"
+        ) from error
+
+
+def _check_tags(tags: tuple[str, ...]) -> None:
+    if not tags or len(set(tags)) < len(tags) or not all(map(_TAG_NAME.fullmatch, tags)):
+        raise ValueError(
+            "format: tags must be one or more distinct names of letters, digits, '-' and '_' "
+            f"that start with a letter and have no brackets, such as think; given: {tags!r}"
+        )

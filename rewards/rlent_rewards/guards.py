@@ -1,0 +1,161 @@
+r"""Limits on what is given to computer algebra, which has none of its own.
+
+A model writes the answers, and ``10^{10^{10}}`` or ``(x+y+z)^{99}`` would keep a process busy for
+ever. Two cheap looks refuse such answers: one at the text before it is parsed, one at the
+expression that parsing builds without evaluating it. They bound the work of what models write by
+accident; they are no sandbox.
+"""
+
+import math
+import re
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+MAX_CHARACTERS = 200
+"""Longest answer that is read at all."""
+
+MAX_NESTING = 8
+"""Deepest nesting of brackets; the LaTeX grammar takes exponential time in it."""
+
+MAX_MARKS = 12
+"""Most of each of ``^``, ``_`` and ``|``, for the same reason."""
+
+MAX_DIGITS = 100_000
+"""Most decimal digits of a number that an answer of numbers alone may evaluate to."""
+
+MAX_COEFFICIENT_DIGITS = 200
+"""The same beside variables, roots or functions, where SymPy factors and expands."""
+
+MAX_DEGREE = 100
+"""Highest degree in variables, roots and functions together."""
+
+MAX_DEGREE_OF_RELATION = 8
+"""The same for equations and inequalities, which SymPy solves."""
+
+MAX_TERMS = 64
+"""Most terms, numerator times denominator, that expanding any part of an answer may give."""
+
+_DEPTH = dict.fromkeys("([{", 1) | dict.fromkeys(")]}", -1)
+
+# Parsing or comparing these loops over their arguments. Small factorials and binomials are fine.
+_LOOP = re.compile(r"\\(?:sum|prod|i*int|oint|lim|[dt]?binom|choose)(?![A-Za-z])|!")
+_SMALL_LOOP = re.compile(
+    r"\\[dt]?binom\s?\{(?:[0-9]{1,3}\}\{[0-9]{1,3}|[a-z]\}\{[0-9])\}"
+    r"|(?:(?<![0-9.])[0-9]{1,3}|(?<![A-Za-z])[a-z])!(?!!)"
+)
+_FACTORIAL_DIGITS = 3000  # more than those of 999!, the largest that passes
+
+
+def text_refusal(text: str) -> str | None:
+    """Why a text must not be parsed, or None."""
+    if len(text) > MAX_CHARACTERS:
+        return f"longer than {MAX_CHARACTERS} characters"
+    if max(accumulate((_DEPTH.get(character, 0) for character in text), initial=0)) > MAX_NESTING:
+        return f"brackets nested deeper than {MAX_NESTING}"
+    for mark in "^_|":
+        if text.count(mark) > MAX_MARKS:
+            return f"more than {MAX_MARKS} of {mark!r}"
+    if loop := _LOOP.search(_SMALL_LOOP.sub("", text)):
+        return f"{loop[0]!r} of unbounded size"
+    return None
+
+
+def expression_refusal(expression: Any) -> str | None:
+    """Why a parsed SymPy expression must not be compared, or None."""
+    import sympy
+
+    size = _size(expression)
+    max_digits = MAX_COEFFICIENT_DIGITS if size.degree else MAX_DIGITS
+    max_degree = MAX_DEGREE_OF_RELATION if expression.has(sympy.Rel) else MAX_DEGREE
+    if size.digits > max_digits:
+        return f"a number of more than {max_digits} digits"
+    if size.degree > max_degree:
+        return f"a degree above {max_degree}"
+    if size.work > MAX_TERMS:
+        return f"more than {MAX_TERMS} terms when expanded"
+    return None
+
+
+class _Size(NamedTuple):
+    """Upper bounds for the expanded form of an expression."""
+
+    terms: float = 1  # of the numerator
+    below: float = 1  # of the denominator
+    degree: float = 0  # in everything but rational numbers
+    digits: float = 0  # of the largest rational number
+    work: float = 1  # the largest terms x below of any part
+
+
+def _size(expression: Any) -> _Size:
+    import sympy
+
+    if isinstance(expression, sympy.Rational):
+        return _Size(digits=math.log10(max(abs(expression.p), expression.q, 1)) + 1)
+    arguments = expression.flat() if hasattr(expression, "flat") else expression.args
+    parts = [_size(argument) for argument in arguments]
+    if not parts:
+        return _Size(degree=1)
+    if isinstance(expression, sympy.Pow):
+        size = _power(parts[0], parts[1], expression.exp)
+    elif isinstance(expression, sympy.Mul):
+        size = _product(parts)
+    elif isinstance(expression, sympy.Function):
+        size = _function(expression, parts)
+    else:
+        size = _sum(parts)
+    return size._replace(work=max([size.terms * size.below, *(part.work for part in parts)]))
+
+
+def _sum(parts: list[_Size]) -> _Size:
+    below = math.prod(part.below for part in parts)
+    return _Size(
+        terms=sum(part.terms * below / part.below for part in parts),
+        below=below,
+        degree=max(part.degree for part in parts),
+        digits=sum(part.digits for part in parts),
+    )
+
+
+def _product(parts: list[_Size]) -> _Size:
+    return _Size(
+        terms=math.prod(part.terms for part in parts),
+        below=math.prod(part.below for part in parts),
+        degree=sum(part.degree for part in parts),
+        digits=sum(part.digits for part in parts),
+    )
+
+
+def _power(base: _Size, exponent_size: _Size, exponent: Any) -> _Size:
+    import sympy
+
+    if isinstance(exponent, sympy.Rational):
+        times, factor = math.ceil(abs(exponent)), max(abs(exponent.p), exponent.q)
+    else:
+        # A variable exponent stays as it is; any other number is smaller than its digits tell.
+        times = factor = (
+            1 if exponent.free_symbols else 10 ** min(9, math.ceil(exponent_size.digits))
+        )
+    above, below = _expanded(base.terms, times), _expanded(base.below, times)
+    if exponent.is_negative:
+        above, below = below, above
+    return _Size(above, below, base.degree * factor, base.digits * factor + exponent_size.digits)
+
+
+def _expanded(terms: float, times: int) -> float:
+    """How many terms (a_1 + ... + a_terms)^times has: the multisets of size ``times``."""
+    terms, times = round(min(terms, 1e6)), min(times, 10**6)
+    return 1 if terms == 1 else float(min(math.comb(terms + times - 1, times), 10**9))
+
+
+def _function(expression: Any, parts: list[_Size]) -> _Size:
+    from sympy.functions.elementary.trigonometric import TrigonometricFunction, cos, sin
+
+    inside = _sum(parts)
+    if expression.func.__name__ == "factorial":
+        return inside._replace(digits=_FACTORIAL_DIGITS)
+    size = _Size(degree=max(1, inside.degree), digits=inside.digits)
+    if not isinstance(expression, TrigonometricFunction):
+        return size
+    # Addition formulas double the terms with every summand; tangents are quotients of such sums.
+    terms = 2.0 ** min(60, inside.terms - 1)
+    return size._replace(terms=terms, below=1 if isinstance(expression, sin | cos) else terms)

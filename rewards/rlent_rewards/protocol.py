@@ -1,0 +1,62 @@
+"""What a reward is, and how it reads the completions and columns that TRL passes."""
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, Protocol
+
+Completion = str | Sequence[Mapping[str, Any]]
+"""A text, or a conversation such as ``[{"role": "assistant", "content": "42"}]``."""
+
+
+class Reward(Protocol):
+    """A TRL reward function with a name."""
+
+    @property
+    def __name__(self) -> str:
+        """The name in ``REWARDS``, which TRL logs as ``rewards/<name>/mean``."""
+        ...
+
+    def __call__(self, completions: Sequence[Completion], **columns: Any) -> list[float]:
+        """One reward per completion.
+
+        ``columns`` holds the columns of the dataset, one value per completion, and what TRL adds:
+        ``prompts``, ``completion_ids``, ``trainer_state``, ``log_extra`` and ``log_metric``.
+        """
+        ...
+
+
+def completion_text(completion: object) -> str:
+    """The text of a completion: itself, or the last assistant message of a conversation.
+
+    Raises:
+        ValueError: the completion is neither, or that message has no text.
+    """
+    if isinstance(completion, str):
+        return completion
+    if isinstance(completion, Sequence):
+        for message in reversed(completion):
+            if isinstance(message, Mapping) and message.get("role") == "assistant":
+                if isinstance(content := message.get("content"), str):
+                    return content
+                break
+    raise ValueError(
+        "a completion must be a text or a conversation that holds an assistant message with text "
+        f"content; given: {completion!r:.200}"
+    )
+
+
+def column(columns: Mapping[str, Any], name: str, *, rows: int) -> Sequence[Any]:
+    """The dataset column ``name``, which must have one value per completion.
+
+    Raises:
+        ValueError: there is no such column, or its length is not ``rows``.
+    """
+    if name not in columns:
+        present = sorted(key for key, value in columns.items() if isinstance(value, list | tuple))
+        nearest = get_close_matches(name, present, n=1)
+        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        raise ValueError(f"no column {name!r} in the dataset; columns present: {present}{hint}")
+    values = columns[name]
+    if len(values) != rows:
+        raise ValueError(f"column {name!r} has {len(values)} values for {rows} completions")
+    return values

@@ -1,0 +1,64 @@
+"""Loss per token -> scalar.
+
+Every function takes ``values`` [b t], already 0 where nothing is to be added, and ``count`` [b t], the tokens that the
+denominator counts. The sum over the micro-batches of an optimiser step is the step's loss. Except for ``token_mean``
+no denominator depends on how the step is split into micro-batches of equally many rows.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+PerToken = Float[Tensor, "b t"]
+Counted = Bool[Tensor, "b t"]
+Scalar = Float[Tensor, ""]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """What a micro-batch must know of its optimiser step."""
+
+    micro_batches: int
+    """Micro-batches per optimiser step on this rank; 1 in evaluation."""
+    tokens: Tensor
+    """Tokens that the denominator counts in the step, summed over ranks and divided by their number (0-d)."""
+    max_length: int
+    """Longest completion that generation may give."""
+
+
+def sequence_mean(values: PerToken, count: Counted, step: Step) -> Scalar:
+    """Mean over sequences of the mean over tokens (GRPO, arXiv 2402.03300, Eq. 3)."""
+    return (values.sum(-1) / count.sum(-1).clamp(min=1)).mean() / step.micro_batches
+
+
+def sequence_sum(values: PerToken, count: Counted, step: Step) -> Scalar:
+    """Mean over sequences of the sum over tokens (LUSPO)."""
+    return values.sum(-1).mean() / step.micro_batches
+
+
+def token_mean(values: PerToken, count: Counted, step: Step) -> Scalar:
+    """Mean over the tokens of the micro-batch (BNPO): the one that depends on the micro-batch split."""
+    return values.sum() / count.sum().clamp(min=1) / step.micro_batches
+
+
+def step_token_mean(values: PerToken, count: Counted, step: Step) -> Scalar:
+    """Mean over the tokens of the whole optimiser step, all ranks (DAPO, arXiv 2503.14476, Eq. 8)."""
+    return values.sum() / step.tokens.clamp(min=1)
+
+
+def constant(values: PerToken, count: Counted, step: Step) -> Scalar:
+    """Sum over ``rows * max_length``, which no completion changes (Dr. GRPO, arXiv 2503.20783)."""
+    return values.sum() / (values.shape[0] * step.max_length) / step.micro_batches
+
+
+Aggregate = Callable[[PerToken, Counted, Step], Scalar]
+
+AGGREGATES: dict[str, Aggregate] = {
+    "sequence_mean": sequence_mean,
+    "sequence_sum": sequence_sum,
+    "token_mean": token_mean,
+    "step_token_mean": step_token_mean,
+    "constant": constant,
+}

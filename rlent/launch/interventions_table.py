@@ -1,0 +1,19 @@
+"""``rlent interventions``."""
+
+from dataclasses import fields
+
+from rlent.interventions import STAGES, TABLE, Intervention
+
+
+def print_table() -> None:
+    """Every intervention of the table: name, paper, stages, needs under its defaults, options."""
+    for name, cls in TABLE.items():
+        default = cls()
+        print(f"{name}  ({cls.paper})")
+        print(f"  stages   {', '.join(stage for stage in STAGES if hasattr(cls, stage))}")
+        print(f"  needs    {', '.join(sorted(default.needs)) or 'nothing'}")
+        print(f"  options  {_options(default)}\n")
+
+
+def _options(default: Intervention) -> str:
+    return ", ".join(f"{field.name}: {getattr(default, field.name)}" for field in fields(default))

@@ -1,0 +1,118 @@
+"""What the command line prints about a run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rlent.interventions import NEEDS
+from rlent.launch.prepare import Prepared
+from rlent.launch.run_folder import METRICS_FILE, MODEL_FOLDER, ROLLOUTS_FOLDER
+from rlent.report.curves import draw_curves
+from rlent.report.forking import rank_forking_tokens
+from rlent.tracking import read_rollouts
+from rlent.trainer.callbacks.held_out import Answers
+
+CURVES_FILE = "curves.png"
+
+
+def say(text: str) -> None:
+    """Print at once, also into a pipe."""
+    print(text, flush=True)
+
+
+def show_plan(prepared: Prepared, folder: Path, checkpoint: Path | None = None) -> None:
+    """What will happen, and what each intervention needs."""
+    if prepared.args.process_index != 0:
+        return
+    recipe, args = prepared.recipe, prepared.args
+    say(f"run        {folder}" + (f", resumed from {checkpoint.name}" if checkpoint else ""))
+    say(f"model      {recipe.model.name} ({prepared.model})")
+    say(f"device     {args.device}, {_precision(prepared)}, processes: {args.world_size}")
+    say(f"data       {recipe.data.name}: {len(prepared.train)} problems{_left_out(prepared)}")
+    if prepared.held_out is not None and recipe.evaluation is not None:
+        every = (
+            f"every {recipe.evaluation.every} steps"
+            if recipe.evaluation.every
+            else "before and after"
+        )
+        say(f"held out   {len(prepared.held_out)} problems, none of them in training, {every}")
+    groups = args.generation_batch_size // args.num_generations
+    say(
+        f"rollouts   {recipe.rollout.engine}: {groups} prompts x {args.num_generations} completions of at most "
+        f"{args.max_completion_length} tokens, temperature {args.temperature}"
+    )
+    say(
+        f"updates    {args.updates_per_generation:g} per generation batch, loss {args.loss_type}, "
+        f"learning rate {args.learning_rate:g}"
+    )
+    say(
+        "rewards    " + ", ".join(f"{reward.name} x {reward.weight:g}" for reward in recipe.rewards)
+    )
+    _show_interventions(prepared)
+    say(f"tracking   {_tracking(prepared)}")
+
+
+def _show_interventions(prepared: Prepared) -> None:
+    if not prepared.chain.links:
+        say("intervene  nothing: this is plain GRPO")
+    for link in prepared.chain.links:
+        needs = sorted(link.config.needs)
+        say(f"intervene  {link.config}")
+        for need in needs:
+            say(f"           needs {need}: {NEEDS[need]}")
+        if "old_entropy" in needs and prepared.args.updates_per_generation <= 1:
+            say("           costs one scoring pass per generation batch")
+
+
+def _precision(prepared: Prepared) -> str:
+    weights = prepared.recipe.model.dtype
+    compute = "bfloat16" if prepared.args.bf16 else "float16" if prepared.args.fp16 else "float32"
+    return f"{weights} weights, {compute} arithmetic"
+
+
+def _left_out(prepared: Prepared) -> str:
+    parts = []
+    if prepared.removed:
+        parts.append(f"{prepared.removed} left out, because their prompt is held out")
+    if prepared.too_long:
+        parts.append(f"{prepared.too_long} dropped as too long")
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _tracking(prepared: Prepared) -> str:
+    tracking = prepared.recipe.tracking
+    parts = [METRICS_FILE]
+    if tracking.rollouts:
+        parts.append(f"{ROLLOUTS_FOLDER}/*.parquet")
+    if tracking.wandb is not None:
+        parts.append(f"Weights & Biases project {tracking.wandb.project}")
+    return ", ".join(parts)
+
+
+def show_completions(history: Sequence[Answers], count: int) -> None:
+    """The same held-out problems answered before and after."""
+    if count == 0 or len(history) < 2:
+        return
+    before, after = history[0], history[-1]
+    say("")
+    for i in range(min(count, len(before.prompts))):
+        say(f"problem  {_one_line(before.prompts[i])}")
+        say(f"  step {before.step:<4} {_one_line(before.completions[i])}  [{before.scores[i]:g}]")
+        say(f"  step {after.step:<4} {_one_line(after.completions[i])}  [{after.scores[i]:g}]")
+    scores = ", ".join(f"step {answers.step}: {answers.score:.3f}" for answers in history)
+    say(f"\nheld-out score  {scores}")
+
+
+def show_result(folder: Path) -> None:
+    """Forking tokens and curves of a finished run, from its files."""
+    rollouts = read_rollouts(folder / ROLLOUTS_FOLDER)
+    if rollouts:
+        say("\nforking tokens  (mean entropy in nats, times seen, share kept)")
+        for token in rank_forking_tokens(rollouts):
+            say(f"  {token.text!r:<16} {token.entropy:6.3f} {token.count:6d} {token.kept:6.0%}")
+    draw_curves(folder / METRICS_FILE, folder / CURVES_FILE)
+    say(f"\nmodel   {folder / MODEL_FOLDER}\ncurves  {folder / CURVES_FILE}")
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 160 else line[:157] + "..."

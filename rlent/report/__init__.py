@@ -1,0 +1,1 @@
+"""Pictures and rankings of finished runs, made from their files alone."""

@@ -1,0 +1,52 @@
+"""The curves of a run as one PNG: reward, held-out score, entropy of kept and dropped tokens."""
+
+from pathlib import Path
+from typing import Any
+
+from rlent.tracking import read_metrics
+
+PANELS: tuple[tuple[str, dict[str, str]], ...] = (
+    ("reward", {"reward": "training reward", "held_out/score": "held-out, greedy"}),
+    (
+        "entropy (nats)",
+        {
+            "forking_tokens/entropy_kept": "kept tokens",
+            "entropy": "all tokens",
+            "forking_tokens/entropy_dropped": "dropped tokens",
+        },
+    ),
+    ("completion length (tokens)", {"completions/mean_length": "mean length"}),
+)
+"""Axis label, and the metrics drawn on it with the name each is shown under."""
+
+
+def draw_curves(metrics_file: Path, picture: Path) -> None:
+    """Draw every panel that has at least one metric."""
+    from matplotlib.figure import Figure
+
+    rows = list(read_metrics(metrics_file))
+    panels = [(label, series) for label, names in PANELS if (series := _series(rows, names))]
+    figure = Figure(figsize=(4.2 * max(len(panels), 1), 3.2), layout="constrained")
+    for place, (label, series) in enumerate(panels, start=1):
+        axes = figure.add_subplot(1, len(panels), place)
+        for name, (steps, values) in series.items():
+            axes.plot(
+                steps, values, label=name, marker="o" if len(steps) < 12 else None, markersize=4
+            )
+        axes.set_xlabel("step")
+        axes.set_ylabel(label)
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+    figure.savefig(picture, dpi=150)
+
+
+def _series(
+    rows: list[dict[str, Any]], names: dict[str, str]
+) -> dict[str, tuple[list[int], list[float]]]:
+    series = {}
+    for metric, name in names.items():
+        points = [(row["step"], row[metric]) for row in rows if row.get(metric) is not None]
+        if points:
+            steps, values = zip(*points, strict=True)
+            series[name] = (list(steps), list(values))
+    return series

@@ -1,0 +1,104 @@
+"""Every rollout, token by token, as Parquet: one file per generation batch and rank.
+
+A row is a completion. Its lists have one entry per completion token: ``token`` (text), ``token_id``, ``logp`` and
+``entropy`` (nats) of the policy in its first update on the rollout, ``selected``, ``advantage`` and ``weight`` as the
+surrogate saw them.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from torch import Tensor
+
+from rlent.types import Rollouts, Signal, Tokens
+
+PER_TOKEN = ("token", "token_id", "logp", "entropy", "selected", "advantage", "weight")
+
+
+class Decoder(Protocol):
+    """The part of a tokenizer that the log uses."""
+
+    def decode(self, token_ids: Any, skip_special_tokens: bool = ...) -> str: ...
+
+
+class RolloutLog:
+    """Collects a generation batch while it is trained on, and writes it when the next one starts.
+
+    Args:
+        folder: created when the first batch is written.
+        reward_names: names of the columns of ``Rollouts.reward_parts``.
+    """
+
+    def __init__(
+        self, folder: Path, tokenizer: Decoder, reward_names: Sequence[str], rank: int = 0
+    ) -> None:
+        self._folder = folder
+        self._tokenizer = tokenizer
+        self._reward_names = tuple(reward_names)
+        self._rank = rank
+        self._rows: dict[int, dict[str, Any]] = {}
+        self._step = 0
+
+    def start(self, rollouts: Rollouts) -> None:
+        """Begin a generation batch; writes the one before."""
+        self.flush()
+        self._step = rollouts.step
+        self._rows = {row: self._describe(rollouts, row) for row in range(len(rollouts.mask))}
+
+    def record(self, rows: Tensor, tokens: Tokens, signal: Signal) -> None:
+        """Add what the first update on these rows saw; later updates on the same rows change nothing."""
+        for place, row in enumerate(rows.tolist()):
+            if "logp" not in self._rows[row]:
+                self._rows[row] |= _per_token(tokens, signal, place)
+
+    def flush(self) -> None:
+        """Write the rows that have been trained on, under a temporary name until the file is whole."""
+        rows = [row for row in self._rows.values() if "logp" in row]
+        self._rows = {}
+        if not rows:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / f"step-{self._step:06d}.rank-{self._rank}.parquet"
+        unfinished = path.with_suffix(".unfinished")
+        pq.write_table(pa.Table.from_pylist(rows), unfinished, compression="zstd")
+        unfinished.rename(path)
+
+    def _describe(self, rollouts: Rollouts, row: int) -> dict[str, Any]:
+        mask = rollouts.mask[row]
+        ids = rollouts.completion_ids[row][mask].tolist()
+        parts = rollouts.reward_parts[row].tolist()
+        return {
+            "step": rollouts.step,
+            "group": int(rollouts.group[row]),
+            "prompt": self._tokenizer.decode(rollouts.prompt_ids[row], skip_special_tokens=True),
+            "completion": self._tokenizer.decode(ids, skip_special_tokens=True),
+            "reward": float(rollouts.reward[row]),
+            **{
+                f"reward/{name}": part for name, part in zip(self._reward_names, parts, strict=True)
+            },
+            "truncated": bool(rollouts.truncated[row]),
+            "token": [self._tokenizer.decode([token]) for token in ids],
+            "token_id": ids,
+        }
+
+
+def _per_token(tokens: Tokens, signal: Signal, place: int) -> dict[str, list[Any]]:
+    mask = tokens.mask[place]
+    columns = {
+        "logp": tokens.logp,
+        "entropy": tokens.entropy,
+        "selected": signal.select,
+        "advantage": signal.advantage,
+        "weight": signal.weight,
+    }
+    return {name: values[place].detach()[mask].tolist() for name, values in columns.items()}
+
+
+def read_rollouts(folder: Path) -> list[dict[str, Any]]:
+    """All rows of a run's rollout files, in the order of steps and ranks."""
+    return [
+        row for path in sorted(folder.glob("*.parquet")) for row in pq.read_table(path).to_pylist()
+    ]

@@ -1,0 +1,33 @@
+"""A Weights & Biases run for a recipe."""
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rlent.config import Recipe, Wandb
+
+
+def start_wandb(section: "Wandb", recipe: "Recipe", folder: Path) -> str:
+    """Start the run that the trainer logs to, and return its mode.
+
+    Without a mode in the recipe or in ``WANDB_MODE``, a machine that has no API key logs offline, into the run's
+    folder, from where ``wandb sync`` uploads it.
+    """
+    import wandb
+
+    mode = section.mode or os.environ.get("WANDB_MODE")
+    if mode is None:
+        mode = "online" if wandb.api.api_key else "offline"
+    wandb.init(
+        project=section.project,
+        name=section.name or recipe.name,
+        entity=section.entity,
+        group=section.group,
+        tags=section.tags,
+        mode=mode,
+        dir=str(folder),
+        config={"recipe": {k: v for k, v in asdict(recipe).items() if k != "source"}},
+    )
+    return mode

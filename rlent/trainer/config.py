@@ -1,0 +1,60 @@
+"""TRL's GRPOConfig, minus the options that would act behind the interventions' back."""
+
+from dataclasses import dataclass, fields
+
+from trl import GRPOConfig
+
+from rlent.errors import ConfigError
+from rlent.objective import LOSS_TYPES
+
+OWNED: dict[str, str] = {
+    "top_entropy_quantile": "use the intervention forking_tokens: {fraction: ...}; its denominator is a choice",
+    "entropy_coef": "an entropy bonus is an intervention's penalty; TRL's would act on tokens that others deselect",
+    "use_adaptive_entropy": "an entropy controller is an intervention with state; TRL's would not see the others",
+    "use_liger_kernel": "remove it: the token head of rlent_kernels takes the place of Liger's",
+    "cast_lm_head_to_fp32": "remove it: log-probabilities and entropies are float32 always",
+}
+"""TRL options that are refused unless they have TRL's default, and what to do in place of them."""
+
+
+@dataclass
+class EntropyGRPOConfig(GRPOConfig):
+    """Every option of ``trl.GRPOConfig`` with TRL's defaults.
+
+    Raises:
+        ConfigError: an option that an intervention owns is set, the loss type is not supported, or ``delta`` is not
+            above ``1 + epsilon_high``.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        defaults = {field.name: field.default for field in fields(self)}
+        for name, remedy in OWNED.items():
+            if getattr(self, name) != defaults[name]:
+                raise ConfigError(
+                    "this option of TRL is not used by rlent",
+                    key=f"trainer.{name}",
+                    given=getattr(self, name),
+                    remedy=remedy,
+                )
+        if self.loss_type not in LOSS_TYPES:
+            raise ConfigError(
+                "the loss type is not supported",
+                key="trainer.loss_type",
+                expected=", ".join(LOSS_TYPES),
+                given=self.loss_type,
+                choices=LOSS_TYPES,
+            )
+        high = self.epsilon if self.epsilon_high is None else self.epsilon_high
+        if self.delta is not None and self.delta <= 1.0 + high:
+            raise ConfigError(
+                "delta must be above the upper clip bound, where the dual clip begins",
+                key="trainer.delta",
+                expected=f"more than {1.0 + high}",
+                given=self.delta,
+            )
+
+    @property
+    def updates_per_generation(self) -> float:
+        """Optimiser steps taken on one generation batch; at most 1 means on-policy."""
+        return self.steps_per_generation * self.num_iterations / self.gradient_accumulation_steps

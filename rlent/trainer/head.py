@@ -1,0 +1,86 @@
+"""rlent's token head inside a transformers model.
+
+TRL scores with ``model(..., labels=labels, fused_lm_head=True)`` and reads ``log_probs`` and ``entropy`` of the output.
+``install_token_head`` answers that call with ``rlent_kernels.token_stats``. The head runs inside the model's forward,
+so that DeepSpeed, DDP and PEFT wrap it as they wrap everything else.
+"""
+
+import functools
+import types
+from dataclasses import dataclass
+from typing import Any
+
+from rlent_kernels import token_stats
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import ModelOutput
+
+from rlent.errors import ConfigError
+
+
+@dataclass
+class TokenOutput(ModelOutput):
+    """Log-probability and entropy [b t-1] of each next token, float32; 0 where the label is ignored."""
+
+    log_probs: Tensor | None = None
+    entropy: Tensor | None = None
+
+
+def install_token_head(model: PreTrainedModel, temperature: float, impl: str = "auto") -> None:
+    """Make ``model(..., labels=..., fused_lm_head=True)`` return ``TokenOutput`` without ever forming logits.
+
+    Every other call, generation included, goes to the forward that was there before.
+
+    Args:
+        temperature: sampling temperature; log-probabilities and entropies are those of ``logits / temperature``.
+
+    Raises:
+        ConfigError: the model scales its logits in a way the head does not know.
+    """
+    scale, softcap = _logit_transform(model)
+    plain_forward = model.forward
+
+    # The wrapped signature must stay the model's own: `generate` checks its keyword arguments against it.
+    @functools.wraps(type(model).forward)
+    def forward(self: Any, *args: Any, fused_lm_head: bool = False, **kwargs: Any) -> Any:
+        if not fused_lm_head:
+            return plain_forward(*args, **kwargs)
+        labels = kwargs.pop("labels")
+        hidden = self.base_model(*args, **kwargs, use_cache=False).last_hidden_state
+        head = self.get_output_embeddings()
+        targets = labels[:, 1:].to(hidden.device)
+        stats = token_stats(
+            hidden[:, :-1],
+            head.weight,
+            targets,
+            bias=head.bias,
+            temperature=temperature,
+            logit_scale=scale,
+            softcap=softcap,
+            impl=impl,
+        )
+        return TokenOutput(log_probs=stats.log_probs, entropy=stats.entropy)
+
+    model.forward = types.MethodType(forward, model)
+
+
+def _logit_transform(model: PreTrainedModel) -> tuple[float, float | None]:
+    """What the model does to its logits: the factor before the soft cap, and the cap."""
+    config = model.config.get_text_config()
+    factors = {
+        "logit_scale": getattr(config, "logit_scale", None),
+        "output_multiplier": getattr(config, "output_multiplier", None),
+        "lm_head_multiplier": getattr(config, "lm_head_multiplier", None),
+        "logits_scaling": getattr(config, "logits_scaling", None),
+    }
+    present = {name: value for name, value in factors.items() if value is not None}
+    if len(present) > 1:
+        raise ConfigError(
+            f"{config.model_type} scales its logits by {' and '.join(present)}; rlent's head knows one of them",
+            key="model.name",
+        )
+    name, factor = next(iter(present.items()), ("logit_scale", 1.0))
+    # Granite and MiniCPM divide by logits_scaling, HyperCLOVA X multiplies by the field of the same name.
+    if name == "logits_scaling" and config.model_type != "hyperclovax":
+        factor = 1.0 / factor
+    return float(factor), getattr(config, "final_logit_softcapping", None)

@@ -1,0 +1,62 @@
+"""Metrics of a step: TRL's names, and exact means over micro-batches and ranks."""
+
+from jaxtyping import Bool, Float
+from torch import Tensor, stack
+
+from rlent.interventions import Mean
+from rlent.numerics import fill, safe_ratio
+from rlent.reduce import Reduce
+from rlent.surrogates import Level, ratio_exponent
+from rlent.types import Signal, Tokens
+
+
+class MeanMetrics:
+    """Running ``total / count`` of named means since the last flush, reduced over ranks once, at the flush."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+
+    def add(self, name: str, mean: Mean) -> None:
+        pair = stack([mean.total.detach().double(), mean.count.detach().double()])
+        self._sums[name] = pair if name not in self._sums else self._sums[name] + pair
+
+    def flush(self, reduce: Reduce) -> dict[str, float]:
+        """Every mean since the last flush, 0 where nothing was counted. A collective: every rank must call it."""
+        if not self._sums:
+            return {}
+        names = sorted(self._sums)
+        sums = reduce.sum(stack([self._sums[name] for name in names]))
+        self._sums = {}
+        return dict(zip(names, (sums[:, 0] / sums[:, 1].clamp(min=1)).tolist(), strict=True))
+
+
+def masked(values: Tensor, mask: Tensor) -> Mean:
+    """The mean of ``values`` over the mask, as a metric."""
+    return Mean(fill(values.detach().float(), mask).sum(), mask.sum())
+
+
+def clip_metrics(tokens: Tokens, signal: Signal, level: Level) -> dict[str, Mean | float]:
+    """Shares of tokens outside the bounds, on the side where PPO clips, under TRL's names."""
+    ratio = safe_ratio(ratio_exponent(tokens, level))
+    above = tokens.mask & (ratio > signal.clip_high) & (signal.advantage > 0)
+    below = tokens.mask & (ratio < signal.clip_low) & (signal.advantage < 0)
+    lowest = tokens.reduce.min(_row_share(below, tokens.mask).min())
+    highest = tokens.reduce.max(_row_share(above, tokens.mask).max())
+    return {
+        "clip_ratio/low_mean": masked(below, tokens.mask),
+        "clip_ratio/high_mean": masked(above, tokens.mask),
+        "clip_ratio/region_mean": masked(below | above, tokens.mask),
+        "clip_ratio/low_min": lowest.item(),
+        "clip_ratio/high_max": highest.item(),
+    }
+
+
+def cispo_metrics(tokens: Tokens, signal: Signal, level: Level) -> dict[str, Mean | float]:
+    """Share of tokens whose coefficient is cut, under TRL's name."""
+    ratio = safe_ratio(ratio_exponent(tokens, level))
+    above = tokens.mask & (ratio > signal.clip_high) & (signal.advantage > 0)
+    return {"cispo_clip_ratio": masked(above, tokens.mask)}
+
+
+def _row_share(part: Bool[Tensor, "b t"], mask: Bool[Tensor, "b t"]) -> Float[Tensor, " b"]:
+    return part.sum(-1) / mask.sum(-1).clamp(min=1)

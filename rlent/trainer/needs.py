@@ -1,0 +1,65 @@
+"""Can this configuration give each intervention what it needs? If not, the run does not start."""
+
+from rlent.errors import ConfigError
+from rlent.interventions import NEEDS, Chain
+from rlent.interventions.stages import OnRewards
+from rlent.objective import LOSS_TYPES
+from rlent.surrogates import SURROGATES
+from rlent.trainer.config import EntropyGRPOConfig
+from rlent.trainer.losses import objective_of
+
+_BOUND_FIELDS = frozenset().union(*(surrogate.reads for surrogate in SURROGATES.values()))
+
+
+def check_needs(chain: Chain, args: EntropyGRPOConfig) -> None:
+    """Refuse a configuration under which an intervention would silently do nothing or something else.
+
+    Raises:
+        ConfigError: names the intervention, the need, the reason and the recipe line to change.
+    """
+    unmet = _unmet(args)
+    reads = objective_of(args).surrogate.reads
+    for position, link in enumerate(chain.links):
+        key = f"interventions.{position}.{link.config.name}"
+        for need in sorted(link.config.needs & unmet.keys()):
+            raise ConfigError(f"needs {NEEDS[need]}", key=key, remedy=unmet[need])
+        for field in sorted(link.config.writes & _BOUND_FIELDS - reads):
+            raise ConfigError(
+                f"moves {field}, which the surrogate of loss_type {args.loss_type} does not read",
+                key=key,
+                remedy="set trainer.loss_type to one of grpo, dapo, dr_grpo, bnpo, luspo",
+            )
+        if isinstance(link.stages, OnRewards) and (
+            args.multi_objective_aggregation != "sum_then_normalize"
+        ):
+            raise ConfigError(
+                "changes rewards, which needs them summed before they are normalised",
+                key=key,
+                remedy="set trainer.multi_objective_aggregation to sum_then_normalize",
+            )
+
+
+def _unmet(args: EntropyGRPOConfig) -> dict[str, str]:
+    """Needs that this configuration cannot meet, and the change that would."""
+    unmet = {}
+    if args.updates_per_generation <= 1:
+        unmet["several_updates"] = (
+            "set trainer.num_iterations above 1, or trainer.steps_per_generation above "
+            f"gradient_accumulation_steps ({args.gradient_accumulation_steps}); with one update per generation batch "
+            "every ratio is 1"
+        )
+    if args.beta == 0.0:
+        unmet["ref_logp"] = "set trainer.beta above 0, which loads the reference policy"
+    rows = args.per_device_train_batch_size * args.steps_per_generation
+    if rows % args.num_generations != 0:
+        unmet["whole_groups"] = (
+            f"make trainer.per_device_train_batch_size * steps_per_generation ({rows}) a multiple of "
+            f"num_generations ({args.num_generations})"
+        )
+    if LOSS_TYPES[args.loss_type].aggregate == "step_token_mean":
+        unmet["micro_batch_denominator"] = (
+            f"with loss_type {args.loss_type} the denominator counts the whole optimiser step, before its micro-batches "
+            "have been ranked; set trainer.loss_type to bnpo (as released) or grpo, or use scope: global, or "
+            "denominator: all"
+        )
+    return unmet

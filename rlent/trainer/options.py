@@ -1,0 +1,153 @@
+"""A recipe's ``trainer`` section -> ``EntropyGRPOConfig``.
+
+Keys are TRL's and Hugging Face's. Some belong to other sections of the recipe, because rlent must know of them; these
+are refused with the name of the section.
+"""
+
+from dataclasses import fields
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import torch
+from annotated_types import Ge, Gt
+
+from rlent.config import Recipe
+from rlent.config.validate import check_keys, parse_value
+from rlent.errors import ConfigError
+from rlent.trainer.config import EntropyGRPOConfig
+
+MANAGED: dict[str, str] = {
+    "output_dir": "output_dir and name, at the top of the recipe",
+    "run_name": "name, at the top of the recipe",
+    "bf16": "engine.precision",
+    "fp16": "engine.precision",
+    "report_to": "tracking",
+    "disable_tqdm": "no key: the progress bar adapts to the terminal",
+    "use_vllm": "rollout.engine",
+    "model_init_kwargs": "model.options",
+    "reward_weights": "the weight of each reward",
+    "remove_unused_columns": "no key: reward functions need every column",
+    "resume_from_checkpoint": "the command line: --resume",
+    "eval_strategy": "evaluation",
+    "eval_steps": "evaluation.every",
+}
+"""TRL options that another part of the recipe sets."""
+
+RANGES: dict[str, Any] = {
+    "learning_rate": Ge(0),
+    "weight_decay": Ge(0),
+    "max_grad_norm": Ge(0),
+    "num_train_epochs": Gt(0),
+    "per_device_train_batch_size": Ge(1),
+    "gradient_accumulation_steps": Ge(1),
+    "num_generations": Ge(2),
+    "num_iterations": Ge(1),
+    "steps_per_generation": Ge(1),
+    "max_completion_length": Ge(1),
+    "temperature": Gt(0),
+    "epsilon": Ge(0),
+    "epsilon_high": Ge(0),
+    "beta": Ge(0),
+    "logging_steps": Gt(0),
+    "save_steps": Gt(0),
+}
+"""Bounds that TRL does not check by itself."""
+
+
+def build_args(recipe: Recipe, folder: Path) -> EntropyGRPOConfig:
+    """The trainer's arguments for a run in ``folder``.
+
+    Raises:
+        ConfigError: an unknown key, a wrong type, a value out of range, a key that another section owns, or values that
+            TRL refuses together.
+    """
+    written = recipe.trainer
+    types = _types()
+    for name, owner in MANAGED.items():
+        if name in written:
+            raise ConfigError(
+                "this option is set elsewhere in a recipe",
+                key=f"trainer.{name}",
+                given=written[name],
+                remedy=f"remove it and use {owner}",
+            )
+    check_keys(written, types, "trainer")
+    options = {
+        name: parse_value(types[name], value, f"trainer.{name}") for name, value in written.items()
+    }
+    _check_generation_batch(options)
+    try:
+        return EntropyGRPOConfig(**_managed(recipe, folder), **{**_defaults(recipe), **options})
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(str(error), key="trainer") from error
+
+
+@cache
+def _types() -> dict[str, Any]:
+    hints = get_type_hints(EntropyGRPOConfig)
+    types = {field.name: hints[field.name] for field in fields(EntropyGRPOConfig) if field.init}
+    for name, bound in RANGES.items():
+        types[name] = Annotated[types[name], bound]
+    return types
+
+
+def _managed(recipe: Recipe, folder: Path) -> dict[str, Any]:
+    precision = resolve_precision(recipe.engine.precision)
+    wandb = recipe.tracking.wandb
+    return {
+        "output_dir": str(folder),
+        "run_name": recipe.name,
+        "bf16": precision == "bfloat16",
+        "fp16": precision == "float16",
+        # Under DeepSpeed `use_cpu` would turn DeepSpeed off, and the device is DS_ACCELERATOR's to say.
+        "use_cpu": not torch.accelerator.is_available() and "deepspeed" not in recipe.trainer,
+        "report_to": ["wandb"] if wandb is not None else [],
+        "use_vllm": recipe.rollout.engine == "vllm",
+        "model_init_kwargs": {"dtype": recipe.model.dtype, **recipe.model.options},
+        "reward_weights": [reward.weight for reward in recipe.rewards],
+        "remove_unused_columns": False,
+        "eval_strategy": "no",
+    }
+
+
+def _defaults(recipe: Recipe) -> dict[str, Any]:
+    """Where rlent's default is not TRL's: log every step, and do not trade time for memory unasked."""
+    return {"logging_steps": 1, "gradient_checkpointing": False, "save_total_limit": 2}
+
+
+def resolve_precision(precision: str) -> str:
+    """``auto`` as bfloat16 where the hardware multiplies it, else float32."""
+    if precision != "auto":
+        return precision
+    if torch.accelerator.is_available():
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    multiplies = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return "bfloat16" if multiplies else "float32"
+
+
+def _check_generation_batch(options: dict[str, Any]) -> None:
+    """TRL's own message speaks of generation_batch_size, which few recipes set."""
+    defaults = {field.name: field.default for field in fields(EntropyGRPOConfig)}
+
+    def value(name: str) -> Any:
+        return options.get(name, defaults[name])
+
+    if value("generation_batch_size") is not None:
+        return
+    rows = value("per_device_train_batch_size")
+    steps = value("steps_per_generation") or value("gradient_accumulation_steps")
+    ranks = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+    generations = value("num_generations")
+    if rows * steps * ranks % generations:
+        raise ConfigError(
+            "groups do not fit into the generation batch",
+            key="trainer.num_generations",
+            expected=(
+                f"a divisor of {rows * steps * ranks} = per_device_train_batch_size {rows} * steps per generation {steps} "
+                f"* processes {ranks}"
+            ),
+            given=generations,
+        )

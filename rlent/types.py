@@ -1,0 +1,93 @@
+"""The records that flow through everything.
+
+Axis names used in every shape of the library: ``n`` rollouts of this rank (one generation batch), ``b`` rows of a
+micro-batch, ``t`` completion positions, ``k`` reward functions.
+
+``mask`` already excludes padding, tool tokens and whatever the trainer masks. A masked position may hold anything,
+NaN and infinity included, and never influences a result.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from rlent.reduce import LOCAL, Reduce
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rollouts:
+    """The whole generation batch of this rank, without gradient.
+
+    Entropies are in nats, over the full vocabulary, at the sampling temperature, before top-p or top-k.
+    """
+
+    prompt_ids: Int[Tensor, "n p"]
+    completion_ids: Int[Tensor, "n t"]
+    mask: Bool[Tensor, "n t"]
+    group: Int[Tensor, " n"]
+    """Number of the prompt's group, unique over all ranks: completions of one prompt share it."""
+    old_logp: Float[Tensor, "n t"] | None
+    """Log-probability under the policy that generated; None unless an intervention needs it."""
+    old_entropy: Float[Tensor, "n t"] | None
+    ref_logp: Float[Tensor, "n t"] | None
+    reward_parts: Float[Tensor, "n k"]
+    reward: Float[Tensor, " n"]
+    truncated: Bool[Tensor, " n"]
+    """The completion stopped at the length limit, not at an end-of-sequence token."""
+    answers: tuple[str, ...] | None
+    step: int
+    reduce: Reduce = LOCAL
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tokens:
+    """One micro-batch under the current policy; ``logp`` carries gradient."""
+
+    logp: Float[Tensor, "b t"]
+    entropy: Float[Tensor, "b t"]
+    """Nats; carries gradient only when an intervention needs ``entropy_grad``."""
+    old_logp: Float[Tensor, "b t"]
+    old_entropy: Float[Tensor, "b t"] | None
+    ref_logp: Float[Tensor, "b t"] | None
+    mask: Bool[Tensor, "b t"]
+    group: Int[Tensor, " b"]
+    step: int
+    extra: Mapping[str, Float[Tensor, "b t"]] = field(default_factory=dict)
+    """Statistics of the token head that an intervention asked for by name."""
+    reduce: Reduce = LOCAL
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Selection:
+    """Which tokens learn, and which tokens the policy term's denominator counts."""
+
+    select: Bool[Tensor, "n t"]
+    count: Bool[Tensor, "n t"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Signal:
+    """What the surrogate is told about every token.
+
+    The one expression of the library, with everything below free to be moved by an intervention::
+
+        loss = sum_t select_t weight_t surrogate(ratio_t, advantage_t; clip, keep) / Z(count)
+             + sum_t penalty_t / Z(mask)
+    """
+
+    select: Bool[Tensor, "b t"]
+    count: Bool[Tensor, "b t"]
+    advantage: Float[Tensor, "b t"]
+    weight: Float[Tensor, "b t"]
+    clip_low: Float[Tensor, "b t"]
+    """Lower bound on the ratio itself (``1 - epsilon`` in PPO)."""
+    clip_high: Float[Tensor, "b t"]
+    """Upper bound on the ratio itself (``1 + epsilon_high`` in PPO, ``epsilon_high`` in TRL's CISPO)."""
+    keep_low: Float[Tensor, "b t"]
+    """Share of gradient kept below ``clip_low`` where the advantage is negative: 0 is PPO, 1 is GPPO."""
+    keep_high: Float[Tensor, "b t"]
+    """Share of gradient kept above ``clip_high`` where the advantage is positive."""
+    penalty: Float[Tensor, "b t"]
+    """Any differentiable term per token, in loss units."""
