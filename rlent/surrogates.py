@@ -70,7 +70,7 @@ def cispo(tokens: Tokens, signal: Signal, *, level: Level = "token") -> PerToken
     """``-sg(clip(r, low, high)) A logp`` (MiniMax-M1, arXiv 2506.13585, Eq. 4): every token keeps its gradient."""
     ratio = safe_ratio(ratio_exponent(tokens, level))
     clipped = torch.minimum(torch.maximum(ratio, signal.clip_low), signal.clip_high)
-    return -clipped * fill(signal.advantage, tokens.mask) * fill(tokens.logp, tokens.mask)
+    return fill(-clipped * signal.advantage * fill(tokens.logp, tokens.mask), tokens.mask)
 
 
 def sapo(

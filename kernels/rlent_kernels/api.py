@@ -32,14 +32,15 @@ def token_stats(
 
     Rows whose target is ``IGNORE_INDEX`` (-100) are not computed: their results are 0, they send
     no gradient, and NaN or infinity in them reaches nothing. A logit of -inf (a banned token, by
-    a bias of -inf) adds 0 to the entropy. Differentiable once in hidden, weight and bias;
-    gradients that are not needed are not computed.
+    a bias of -inf) adds 0 to the entropy. Differentiable in hidden, weight and bias, once with
+    impl="torch"; gradients that are not needed are not computed.
 
     Numbers: logits, statistics and gradient sums are float32, or float64 when hidden is, and
     gradients are returned in the dtype of their input. impl="torch" multiplies bfloat16 operands
     when hidden and weight both are bfloat16 or autocast to bfloat16 is on, as a linear layer
-    would, and float32 operands otherwise; no logit is ever rounded to bfloat16. In bfloat16
-    backward the gradient of the logits is an operand and is rounded likewise.
+    would, and float32 operands otherwise; no logit is ever rounded to bfloat16. In its backward
+    the gradient of the logits is an operand too. Float32 products on a GPU use TF32 if torch is
+    told to.
 
     Args:
         hidden: ``[*n d]``, float32, float64, bfloat16 or float16.
@@ -57,6 +58,7 @@ def token_stats(
 
     Raises:
         ValueError: a shape, dtype, device, number, name or target is not as described.
+        RuntimeError: in backward of ``"torch"``, when second derivatives are asked for.
     """
     check_choice(impl, tile, _IMPLEMENTATIONS)
     check_numbers(temperature, logit_scale, softcap)

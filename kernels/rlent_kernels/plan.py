@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from rlent_kernels.precision import Precision, choose_precision
@@ -65,7 +64,7 @@ class Plan:
 def make_plan(head: LinearHead, tile: tuple[int, int] | None) -> Plan:
     """The plan for a head; ``tile`` is (rows, vocabulary), or None for the device's default."""
     if tile is None:
-        tile = _CPU_TILE if head.hidden.device == torch.device("cpu") else _ACCELERATOR_TILE
+        tile = _CPU_TILE if head.hidden.device.type == "cpu" else _ACCELERATOR_TILE
     precision = choose_precision(head.hidden, head.weight)
     return Plan(
         transform=head.transform, precision=precision, row_tile=tile[0], column_tile=tile[1]

@@ -40,11 +40,12 @@ class _TokenStats(torch.autograd.Function):
         with plan.precision.products(hidden.device):
             running = _sweep(hidden[rows], targets[rows], plan.columns(weight, bias), plan)
         log_total = running.total.log()
-        logsumexp = running.maximum + log_total
+        # In this order small log-probabilities of large logits keep their digits.
+        target_log_p = (running.target - running.maximum) - log_total
         blank = torch.zeros_like(targets, dtype=plan.precision.result)
-        log_probs = blank.index_copy(0, rows, running.target - logsumexp)
+        log_probs = blank.index_copy(0, rows, target_log_p)
         entropy = blank.index_copy(0, rows, log_total - running.moment / running.total)
-        normalizer = blank.index_copy(0, rows, logsumexp)
+        normalizer = blank.index_copy(0, rows, running.maximum + log_total)
         ctx.save_for_backward(hidden, weight, bias, targets, normalizer, entropy)
         ctx.plan = plan
         return log_probs, entropy

@@ -32,13 +32,13 @@ MAX_DEGREE = 100
 MAX_DEGREE_OF_RELATION = 8
 """The same for equations and inequalities, which SymPy solves."""
 
-MAX_TERMS = 64
+MAX_TERMS = 40
 """Most terms, numerator times denominator, that expanding any part of an answer may give."""
 
 _DEPTH = dict.fromkeys("([{", 1) | dict.fromkeys(")]}", -1)
 
 # Parsing or comparing these loops over their arguments. Small factorials and binomials are fine.
-_LOOP = re.compile(r"\\(?:sum|prod|i*int|oint|lim|[dt]?binom|choose)(?![A-Za-z])|!")
+_LOOP = re.compile(r"\\(?:sum|prod|i*int|oint|lim|[dt]?binom|choose)(?![A-Za-z])|(?<!\\)!")
 _SMALL_LOOP = re.compile(
     r"\\[dt]?binom\s?\{(?:[0-9]{1,3}\}\{[0-9]{1,3}|[a-z]\}\{[0-9])\}"
     r"|(?:(?<![0-9.])[0-9]{1,3}|(?<![A-Za-z])[a-z])!(?!!)"
@@ -90,20 +90,30 @@ def _size(expression: Any) -> _Size:
     import sympy
 
     if isinstance(expression, sympy.Rational):
-        return _Size(digits=math.log10(max(abs(expression.p), expression.q, 1)) + 1)
-    arguments = expression.flat() if hasattr(expression, "flat") else expression.args
-    parts = [_size(argument) for argument in arguments]
+        return _Size(digits=math.log10(max(abs(expression.p), expression.q)))
+    if isinstance(expression, sympy.Pow | sympy.exp):
+        base, exponent = expression.as_base_exp()
+        parts = [_size(base), _size(exponent)]
+        size = _power(parts[0], parts[1], exponent)
+    else:
+        arguments = expression.flat() if hasattr(expression, "flat") else expression.args
+        parts = [_size(argument) for argument in arguments]
+        size = _combined(expression, parts)
+    if size.degree == 0:  # rational numbers alone make one number
+        return size._replace(terms=1, below=1)
+    return size._replace(work=max([size.terms * size.below, *(part.work for part in parts)]))
+
+
+def _combined(expression: Any, parts: list[_Size]) -> _Size:
+    import sympy
+
     if not parts:
         return _Size(degree=1)
-    if isinstance(expression, sympy.Pow):
-        size = _power(parts[0], parts[1], expression.exp)
-    elif isinstance(expression, sympy.Mul):
-        size = _product(parts)
-    elif isinstance(expression, sympy.Function):
-        size = _function(expression, parts)
-    else:
-        size = _sum(parts)
-    return size._replace(work=max([size.terms * size.below, *(part.work for part in parts)]))
+    if isinstance(expression, sympy.Mul):
+        return _product(parts)
+    if isinstance(expression, sympy.Function):
+        return _function(expression, parts)
+    return _sum(parts)
 
 
 def _sum(parts: list[_Size]) -> _Size:
@@ -112,7 +122,7 @@ def _sum(parts: list[_Size]) -> _Size:
         terms=sum(part.terms * below / part.below for part in parts),
         below=below,
         degree=max(part.degree for part in parts),
-        digits=sum(part.digits for part in parts),
+        digits=sum(part.digits for part in parts) + math.log10(len(parts)),
     )
 
 
@@ -131,14 +141,14 @@ def _power(base: _Size, exponent_size: _Size, exponent: Any) -> _Size:
     if isinstance(exponent, sympy.Rational):
         times, factor = math.ceil(abs(exponent)), max(abs(exponent.p), exponent.q)
     else:
-        # A variable exponent stays as it is; any other number is smaller than its digits tell.
-        times = factor = (
-            1 if exponent.free_symbols else 10 ** min(9, math.ceil(exponent_size.digits))
-        )
+        # A variable exponent stays as it is; another number is at most 10 to its digits.
+        largest = math.ceil(10 ** min(9, exponent_size.digits))
+        times = factor = 1 if exponent.free_symbols else largest
     above, below = _expanded(base.terms, times), _expanded(base.below, times)
     if exponent.is_negative:
         above, below = below, above
-    return _Size(above, below, base.degree * factor, base.digits * factor + exponent_size.digits)
+    digits = max(base.digits * factor, exponent_size.digits)
+    return _Size(above, below, base.degree * factor, digits)
 
 
 def _expanded(terms: float, times: int) -> float:

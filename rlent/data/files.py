@@ -1,6 +1,7 @@
 """Rows from files and folders on this machine."""
 
 import glob
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -57,6 +58,7 @@ def read_saved_folder(name: str, *, expected: str) -> "DatasetDict":
     folder = Path(name).expanduser()
     if not folder.exists():
         raise missing_path(name, KEY, expected=expected)
+    _check_tables(folder)
     try:
         saved = load_from_disk(str(folder))
     except FileNotFoundError as error:
@@ -67,6 +69,17 @@ def read_saved_folder(name: str, *, expected: str) -> "DatasetDict":
             remedy=f"name its files, such as {folder}/*.jsonl",
         ) from error
     return DatasetDict({"train": saved}) if isinstance(saved, Dataset) else saved
+
+
+def _check_tables(folder: Path) -> None:
+    # A table without files was saved without rows; load_from_disk trips over it.
+    for state in [*folder.glob("state.json"), *folder.glob("*/state.json")]:
+        if not json.loads(state.read_text())["_data_files"]:
+            raise ConfigError(
+                f"the table in '{state.parent}' has no rows",
+                key=KEY,
+                remedy="save it again with rows, or without that split",
+            )
 
 
 def _matching_files(name: str) -> list[Path]:

@@ -42,7 +42,7 @@ def _explained(name: str) -> Iterator[None]:
 
     try:
         yield
-    except (DatasetsError, ConnectionError, RuntimeError, ValueError) as error:
+    except (DatasetsError, OSError, RuntimeError, ValueError) as error:
         raise ConfigError(
             f"the dataset '{name}' could not be loaded: {error}", key="data.name"
         ) from error

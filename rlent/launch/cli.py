@@ -67,6 +67,20 @@ def build_parser() -> argparse.ArgumentParser:
         "list the interventions a recipe can name",
         "Name, paper, stages, needs, and every option with its default.",
     )
+    conformance = _command(
+        commands,
+        "conformance",
+        _conformance,
+        "compare rlent with the numbers of the methods' released code",
+        "Runs every golden case of a folder and prints a line for each: agrees, the largest difference, or why a "
+        "difference is known. Exit status 1 if a case differs.",
+    )
+    conformance.add_argument(
+        "folder",
+        type=Path,
+        metavar="DIR",
+        help="a folder of golden cases, such as tests/golden/cases",
+    )
     return parser
 
 
@@ -119,3 +133,9 @@ def _interventions(options: argparse.Namespace) -> int:
 
     print_table()
     return 0
+
+
+def _conformance(options: argparse.Namespace) -> int:
+    from rlent.conformance import run_conformance
+
+    return run_conformance(options.folder)

@@ -52,7 +52,7 @@ def prepare(recipe: Recipe, folder: Path) -> Prepared:
         links = chain(recipe.interventions)
         check_needs(links, args)
         split = _split(recipe)
-        model = resolve_model(recipe.model.name)
+        model = resolve_model(recipe.model.name, revision=recipe.model.revision)
         tokenizer = _tokenizer(model, recipe.model.revision)
         context = _context(model, recipe.model.revision)
         lengths = check_prompt_lengths(

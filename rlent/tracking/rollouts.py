@@ -7,7 +7,7 @@ surrogate saw them.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,6 +18,7 @@ from rlent.types import Rollouts, Signal, Tokens
 PER_TOKEN = ("token", "token_id", "logp", "entropy", "selected", "advantage", "weight")
 
 
+@runtime_checkable
 class Decoder(Protocol):
     """The part of a tokenizer that the log uses."""
 

@@ -23,7 +23,7 @@ class EntropyGRPOConfig(GRPOConfig):
 
     Raises:
         ConfigError: an option that an intervention owns is set, the loss type is not supported, or ``delta`` is not
-            above ``1 + epsilon_high``.
+            above ``1 + epsilon_high`` or has no effect.
     """
 
     def __post_init__(self) -> None:
@@ -45,8 +45,20 @@ class EntropyGRPOConfig(GRPOConfig):
                 given=self.loss_type,
                 choices=LOSS_TYPES,
             )
+        self._check_delta()
+
+    def _check_delta(self) -> None:
+        if self.delta is None:
+            return
+        if LOSS_TYPES[self.loss_type].surrogate != "ppo":
+            raise ConfigError(
+                f"delta has no effect on loss_type {self.loss_type}",
+                key="trainer.delta",
+                given=self.delta,
+                remedy="remove it, or use a clipped loss such as grpo or dapo",
+            )
         high = self.epsilon if self.epsilon_high is None else self.epsilon_high
-        if self.delta is not None and self.delta <= 1.0 + high:
+        if self.delta <= 1.0 + high:
             raise ConfigError(
                 "delta must be above the upper clip bound, where the dual clip begins",
                 key="trainer.delta",

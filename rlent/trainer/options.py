@@ -115,7 +115,7 @@ def _managed(recipe: Recipe, folder: Path) -> dict[str, Any]:
 
 def _defaults(recipe: Recipe) -> dict[str, Any]:
     """Where rlent's default is not TRL's: log every step, and do not trade time for memory unasked."""
-    return {"logging_steps": 1, "gradient_checkpointing": False, "save_total_limit": 2}
+    return {"logging_steps": 1, "activation_checkpointing": False, "save_total_limit": 2}
 
 
 def resolve_precision(precision: str) -> str:

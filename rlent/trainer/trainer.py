@@ -118,6 +118,15 @@ class EntropyGRPOTrainer(GRPOTrainer):
             advantage = batch["advantages"].unsqueeze(1).expand_as(rollouts.mask)
             batch["advantages"], metrics = self.chain.on_advantages(rollouts, advantage)
             self.record_metrics(metrics)
+        self._select(batch, rollouts)
+        batch["group"] = rollouts.group
+        batch["row"] = torch.arange(len(rollouts.mask), device=rollouts.mask.device)
+        if self.rollout_log is not None and self._mode == "train":
+            self.rollout_log.start(rollouts)
+        return batch
+
+    def _select(self, batch: Batch, rollouts: Rollouts) -> None:
+        """Add to the batch which tokens learn and which are counted."""
         if self.chain.has_stage(OnSelect):
             everything = Selection(select=rollouts.mask, count=rollouts.mask)
             selection, metrics = self.chain.on_select(rollouts, everything)
@@ -126,11 +135,6 @@ class EntropyGRPOTrainer(GRPOTrainer):
             self.record_metrics(metrics)
         if rollouts.old_entropy is not None:
             batch["old_entropy"] = rollouts.old_entropy
-        batch["group"] = rollouts.group
-        batch["row"] = torch.arange(len(rollouts.mask), device=rollouts.mask.device)
-        if self.rollout_log is not None and self._mode == "train":
-            self.rollout_log.start(rollouts)
-        return batch
 
     def _calculate_rewards(
         self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any
@@ -139,6 +143,11 @@ class EntropyGRPOTrainer(GRPOTrainer):
             inputs, prompts, completions, completion_ids_list
         )
         return self._reward_parts
+
+    def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
+        # Without one outer context, autocast would round every weight anew for every token.
+        with self.accelerator.autocast():
+            return super()._generate_single_turn(*args, **kwargs)
 
     def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
         """Score as TRL does, and remember the entropies of a scoring pass: the head gives both at once."""

@@ -4,6 +4,7 @@ import threading
 
 import pytest
 import torch
+from rlent_kernels import TokenStats
 from rlent_kernels.precision import Precision, choose_precision
 
 bf16 = torch.bfloat16
@@ -176,3 +177,15 @@ def test_gpu_products_read_bfloat16_and_answer_in_float32(make, monkeypatch):
     for ours, theirs in zip(problem.gradients(given), expected_gradients, strict=True):
         torch.testing.assert_close(ours, theirs)
     assert set(calls) == {(bf16, bf16, torch.float32)}
+
+
+def test_bfloat16_gradients_are_closer_to_the_truth_than_those_of_bfloat16_logits(make):
+    problem = make(256, 64, 2048, dtype=bf16, bias=False, spread=4.0).trained()
+    truth = problem.gradients(problem.truth())
+    ours = problem.gradients(problem.run(tile=(64, 512)))
+    log_probs, entropy = naive(problem, bf16)
+    plain = problem.gradients(TokenStats(log_probs=log_probs, entropy=entropy))
+    for given, rounded, expected in zip(ours, plain, truth, strict=True):
+        error = (given.double() - expected).norm() / expected.norm()
+        assert error < 2**-8
+        assert error < 0.7 * (rounded.double() - expected).norm() / expected.norm()

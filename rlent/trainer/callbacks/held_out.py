@@ -112,7 +112,7 @@ def greedy(
     model = trainer.accelerator.unwrap_model(trainer.model)
     was_training = model.training
     model.eval()
-    with torch.no_grad(), trainer.compute_loss_context_manager():
+    with torch.no_grad(), trainer.accelerator.autocast():
         output = model.generate(
             **encoded,
             do_sample=False,

@@ -1,0 +1,81 @@
+"""With no intervention the trainer is TRL's: same loss, same gradient of every parameter."""
+
+from pathlib import Path
+
+import pytest
+from trl import GRPOTrainer
+
+from rlent.objective import LOSS_TYPES
+from rlent.trainer import EntropyGRPOTrainer
+from tests.trainer.helpers import (
+    loss_and_gradients,
+    make_batch,
+    make_trainer,
+    relative_difference,
+)
+
+TOLERANCE = 1e-5
+
+
+@pytest.mark.parametrize("level", ["token", "sequence"])
+@pytest.mark.parametrize("old", [False, True], ids=["one_update", "several_updates"])
+@pytest.mark.parametrize("beta", [0.0, 0.05])
+@pytest.mark.parametrize("loss_type", LOSS_TYPES)
+def test_loss_and_gradients_equal_trl(
+    tiny_folder: Path, tmp_path: Path, loss_type: str, beta: float, old: bool, level: str
+) -> None:
+    options = {
+        "loss_type": loss_type,
+        "beta": beta,
+        "importance_sampling_level": level,
+        "epsilon_high": 2.0 if loss_type == "cispo" else 0.28,
+        "delta": None if loss_type in ("cispo", "sapo") else 4.0,
+        "temperature": 0.7,
+    }
+    theirs = make_trainer(GRPOTrainer, tiny_folder, tmp_path / "trl", **options)
+    ours = make_trainer(EntropyGRPOTrainer, tiny_folder, tmp_path / "rlent", **options)
+    batch = make_batch(theirs, old=old)
+    expected_loss, expected = loss_and_gradients(theirs, [dict(batch)])
+    loss, gradients = loss_and_gradients(ours, [dict(batch)])
+    assert relative_difference(loss, expected_loss) <= TOLERANCE
+    assert gradients.keys() == expected.keys()
+    assert max(gradient.norm() for gradient in expected.values()) > 1e-3
+    for name, gradient in expected.items():
+        assert relative_difference(gradients[name], gradient) <= TOLERANCE, name
+
+
+def test_the_parity_test_can_fail(tiny_folder: Path, tmp_path: Path) -> None:
+    theirs = make_trainer(GRPOTrainer, tiny_folder, tmp_path / "trl", epsilon=0.2)
+    ours = make_trainer(EntropyGRPOTrainer, tiny_folder, tmp_path / "rlent", epsilon=0.05)
+    batch = make_batch(theirs, old=True)
+    _, expected = loss_and_gradients(theirs, [dict(batch)])
+    _, gradients = loss_and_gradients(ours, [dict(batch)])
+    assert max(relative_difference(gradients[name], expected[name]) for name in expected) > 1e-2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("updates", [1, 2])
+def test_two_training_steps_end_in_trls_weights(
+    tiny_folder: Path, tmp_path: Path, updates: int
+) -> None:
+    """From generation to optimiser: same seeds, same weights, same metrics under the same names."""
+    options = {
+        "max_steps": 2 * updates,
+        "num_iterations": updates,
+        "gradient_accumulation_steps": 2,
+        "per_device_train_batch_size": 4,
+        "beta": 0.05,
+        "optim": "sgd",
+        "learning_rate": 0.1,
+    }
+    theirs = make_trainer(GRPOTrainer, tiny_folder, tmp_path / "trl", **options)
+    ours = make_trainer(EntropyGRPOTrainer, tiny_folder, tmp_path / "rlent", **options)
+    theirs.train()
+    ours.train()
+    for name, parameter in theirs.model.named_parameters():
+        assert relative_difference(ours.model.get_parameter(name), parameter) <= TOLERANCE, name
+    for mine, reference in zip(ours.state.log_history, theirs.state.log_history, strict=True):
+        assert reference.keys() <= mine.keys()
+        for name in ("loss", "reward", "entropy", "kl", "completions/mean_length", "grad_norm"):
+            if name in reference:
+                assert mine[name] == pytest.approx(reference[name], rel=1e-3, abs=1e-6), name
