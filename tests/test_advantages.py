@@ -7,9 +7,10 @@ from typing import Literal
 import pytest
 import torch
 
-from rlent.advantages import EPSILON, group_advantages
+from rlent.advantages import group_advantages
 
 Scale = Literal["group", "batch", "none"]
+EPSILON = 1e-4
 SCALES: list[Scale] = ["group", "batch", "none"]
 NAN = math.nan
 

@@ -1,6 +1,6 @@
 """TRL's GRPOConfig, minus the options that would act behind the interventions' back."""
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 from trl import GRPOConfig
 
@@ -17,7 +17,6 @@ OWNED: dict[str, str] = {
 """TRL options that are refused unless they have TRL's default, and what to do in place of them."""
 
 
-@dataclass
 class EntropyGRPOConfig(GRPOConfig):
     """Every option of ``trl.GRPOConfig`` with TRL's defaults.
 
