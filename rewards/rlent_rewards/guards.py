@@ -23,7 +23,7 @@ MAX_MARKS = 12
 MAX_DIGITS = 100_000
 """Most decimal digits of a number that an answer of numbers alone may evaluate to."""
 
-MAX_COEFFICIENT_DIGITS = 200
+MAX_COEFFICIENT_DIGITS = 50
 """The same beside variables, roots or functions, where SymPy factors and expands."""
 
 MAX_DEGREE = 100

@@ -54,7 +54,7 @@ def with_junk(tokens: Tokens, junk: float) -> Tokens:
     )
 
 
-def rows(record: Any, part: slice) -> Any:
+def rows(record: Any, part: slice | Tensor) -> Any:
     """The same record for some of its rows."""
     cut = {
         name: getattr(record, name)[part]

@@ -1,0 +1,7 @@
+"""``python -m rlent`` is the command ``rlent``."""
+
+import sys
+
+from rlent.launch.cli import main
+
+sys.exit(main())

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Build the wheel with the Python given, unpack it alone into an empty folder, and import its three packages there.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=$1
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+
+"$python" -m build --wheel --no-isolation --outdir "$folder/dist" . >"$folder/build.log" || { cat "$folder/build.log"; exit 1; }
+"$python" -m pip install --quiet --no-deps --no-compile --target "$folder/site" "$folder"/dist/*.whl
+cd "$folder"
+PYTHONPATH="$folder/site" "$python" - <<'PYTHON'
+import sys
+from pathlib import Path
+
+import rlent
+import rlent_kernels
+import rlent_rewards
+
+for package in (rlent, rlent_kernels, rlent_rewards):
+    folder = Path(package.__file__).parent
+    assert folder.parent == Path(sys.path[1]), f"{package.__name__} came from {folder}, not from the wheel"
+    assert (folder / "py.typed").exists(), f"{package.__name__} is not marked as typed"
+print("wheel: rlent, rlent_kernels and rlent_rewards import outside the repository")
+PYTHON

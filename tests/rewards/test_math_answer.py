@@ -1,0 +1,146 @@
+import logging
+from typing import Any
+
+import pytest
+
+from rlent_rewards import MathAnswer, completion_text
+
+
+@pytest.mark.parametrize(
+    ("completion", "reference", "reward"),
+    [
+        ("We get 1,234 in the end.", "1234", 1.0),
+        ("We get 1,234 in the end.", "1,235", 0.0),
+        ("#### -12", "-12", 1.0),
+        ("#### 12", "-12", 0.0),
+        ("The answer is 0.5.", "1/2", 1.0),
+        (r"\boxed{\frac{1}{2}}", "0.5", 1.0),
+        (r"\boxed{\frac{1}{3}}", "0.5", 0.0),
+        (r"\boxed{1} then \boxed{2}. Checked 1 more time.", "2", 1.0),
+        (r"\boxed{2} then \boxed{1}. Checked 2 more times.", "2", 0.0),
+        (r"\boxed{\sqrt{8}}", r"2\sqrt{2}", 1.0),
+        (r"\boxed{(x+1)^2}", "x^2+2x+1", 1.0),
+        (r"\boxed{(x+1)^2}", "x^2+x+1", 0.0),
+        (r"\boxed{\left(3, \frac{\pi}{2}\right)}", r"(3,\pi/2)", 1.0),
+        (r"\boxed{x = 5}", "5", 1.0),
+        (r"\boxed{2^{2023}}", "2^{2023}", 1.0),
+        (r"\boxed{2**10}", "1024", 1.0),
+        (r"\boxed{(\text{B})}", "B", 1.0),
+        (r"\boxed{A}", "B", 0.0),
+        ("The answer is 18 dollars.", "$18", 1.0),
+        (r"\boxed{5\text{ cm}}", "5", 1.0),
+        (r"\boxed{50\%}", "0.5", 1.0),
+        (r"\boxed{90^\circ}", "90", 1.0),
+        ("<answer> 7 </answer>", 7, 1.0),
+        ("<answer> 7.5 </answer>", 7.5, 1.0),
+        ("The answer is 7", r"so $\boxed{7}$", 1.0),
+        ("I do not know", "7", 0.0),
+        ("", "7", 0.0),
+        (" \n", "7", 0.0),
+        (r"\boxed{\frac{}", "7", 0.0),
+    ],
+)
+def test_answers_are_compared_by_value(completion: str, reference: Any, reward: float) -> None:
+    assert MathAnswer()([completion], answer=[reference]) == [reward]
+    conversation = [{"role": "assistant", "content": completion}]
+    assert MathAnswer()([conversation], answer=[reference]) == [reward]
+
+
+def test_only_the_chosen_place_is_read() -> None:
+    text = r"<answer>1</answer> \boxed{2} The answer is 3. Or 4"
+    places = {"answer_tag": "1", "boxed": "2", "marker": "3", "last_number": "4"}
+    for extract, answer in places.items():
+        reward = MathAnswer(extract=extract)  # pyright: ignore[reportArgumentType]
+        assert [reward([text], answer=[other])[0] for other in "1234"] == [
+            float(other == answer) for other in "1234"
+        ]
+
+
+def test_the_last_assistant_message_counts() -> None:
+    conversation = [
+        {"role": "assistant", "content": "The answer is 1"},
+        {"role": "tool", "content": "The answer is 2"},
+        {"role": "assistant", "content": "The answer is 3"},
+    ]
+    assert completion_text(conversation) == "The answer is 3"
+    assert completion_text([*conversation, {"role": "tool", "content": "4"}]) == "The answer is 3"
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        None,
+        7,
+        [],
+        [{"role": "user", "content": "7"}],
+        [{"role": "assistant", "content": None}],
+        [7],
+    ],
+)
+def test_a_completion_without_text_is_an_error(completion: object) -> None:
+    with pytest.raises(ValueError, match="a completion must be a text or a conversation"):
+        completion_text(completion)
+
+
+def test_unparsed_and_refused_shares_are_logged() -> None:
+    logged: dict[str, float] = {}
+    completions = ["7", "none", r"\boxed{(((}", r"\boxed{10^{10^{10}}}"]
+    rewards = MathAnswer()(
+        completions, prompts=["p"] * 4, answer=["7"] * 4, log_metric=logged.__setitem__
+    )
+    assert rewards == [1.0, 0.0, 0.0, 0.0]
+    assert logged == {"math_answer/unparsed": 0.5, "math_answer/refused": 0.25}
+
+
+def test_a_batch_without_trouble_logs_zero() -> None:
+    logged: dict[str, float] = {}
+    MathAnswer()(["7", "8"], answer=["7", "7"], log_metric=logged.__setitem__)
+    assert logged == {"math_answer/unparsed": 0.0, "math_answer/refused": 0.0}
+
+
+def test_a_missing_column_is_named_with_the_columns_present() -> None:
+    with pytest.raises(ValueError, match=r"'answr'.*present: \['answer', 'level'\].*mean 'answer'"):
+        MathAnswer(answer_column="answr")(["7"], answer=["7"], level=[1], trainer_state=object())
+
+
+def test_a_column_of_another_length_is_an_error() -> None:
+    with pytest.raises(ValueError, match="'answer' has 1 values for 2 completions"):
+        MathAnswer()(["7", "8"], answer=["7"])
+
+
+@pytest.mark.parametrize(
+    ("reference", "reason"),
+    [
+        (None, "neither a number nor LaTeX"),
+        ("", "neither a number nor LaTeX"),
+        (r"\frac{1", "neither a number nor LaTeX"),
+        (["7"], "neither a number nor LaTeX"),
+        ("long " * 50, "longer than 200 characters"),
+        ("10^{10^{10}}", "a number of more than 100000 digits"),
+    ],
+)
+@pytest.mark.parametrize("completion", ["7", "no answer"])
+def test_an_unusable_reference_is_named(completion: str, reference: Any, reason: str) -> None:
+    with pytest.raises(ValueError, match=r"row 1 of column 'solution'") as error:
+        MathAnswer(answer_column="solution")(["7", completion], solution=["7", reference])
+    assert reason in str(error.value)
+    assert repr(reference)[:200] in str(error.value)
+
+
+def test_an_unknown_place_is_refused_with_the_nearest() -> None:
+    with pytest.raises(ValueError, match="given: 'box'; did you mean 'boxed'"):
+        MathAnswer(extract="box")  # pyright: ignore[reportArgumentType]
+
+
+def test_only_the_notice_about_timeouts_is_kept_out_of_the_log(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import math_verify.grader
+    import math_verify.parser
+
+    for module in (math_verify.grader, math_verify.parser):
+        monkeypatch.setattr(module, "TIMEOUT_WARNING_SHOWN", False)
+    with caplog.at_level(logging.WARNING, logger="math_verify"):
+        assert MathAnswer()([r"\boxed{y+1+z}"], answer=["z+1+y"]) == [1.0]
+        math_verify.grader.logger.warning("something else")
+    assert [record.getMessage() for record in caplog.records] == ["something else"]

@@ -1,0 +1,80 @@
+"""Rollouts as Parquet: one row per completion, one entry per token."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from rlent.tracking import RolloutLog, read_rollouts
+from rlent.tracking.rollouts import PER_TOKEN
+from tests.interventions.examples import make_rollouts, make_signal, make_tokens
+from tests.laws.pipeline import rows
+
+
+class Words:
+    """Decodes token 7 as ``w7``."""
+
+    def decode(self, token_ids: Any, skip_special_tokens: bool = False) -> str:
+        return " ".join(f"w{int(token)}" for token in token_ids)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> RolloutLog:
+    return RolloutLog(tmp_path / "rollouts", Words(), ["digits"], rank=1)
+
+
+def test_rows_hold_what_the_first_update_saw(log: RolloutLog, tmp_path: Path) -> None:
+    tokens = make_tokens(dtype=torch.float32)
+    rollouts, signal = make_rollouts(tokens), make_signal(tokens)
+    log.start(rollouts)
+    order = torch.tensor([2, 0, 3, 1])  # TRL shuffles a generation batch
+    for part in (slice(0, 2), slice(2, 4)):
+        mine = order[part]
+        log.record(mine, pick(tokens, mine), pick(signal, mine))
+    later = replace(tokens, logp=tokens.logp - 1)
+    log.record(torch.arange(4), later, signal)
+    log.flush()
+    table = pq.read_table(tmp_path / "rollouts" / "step-000003.rank-1.parquet").to_pylist()
+    assert len(table) == 4
+    for row, record in enumerate(table):
+        mask = tokens.mask[row]
+        ids = rollouts.completion_ids[row][mask].tolist()
+        assert record["token_id"] == ids
+        assert record["token"] == [f"w{token}" for token in ids]
+        assert record["completion"] == " ".join(record["token"])
+        assert record["logp"] == pytest.approx(tokens.logp[row][mask].tolist())
+        assert record["entropy"] == pytest.approx(tokens.entropy[row][mask].tolist())
+        assert record["advantage"] == pytest.approx(signal.advantage[row][mask].tolist())
+        assert record["reward/digits"] == record["reward"] == rollouts.reward[row]
+        assert {len(record[name]) for name in PER_TOKEN} == {int(mask.sum())}
+
+
+def pick(record: Any, chosen: torch.Tensor) -> Any:
+    return rows(record, chosen)
+
+
+def test_a_new_batch_writes_the_one_before(log: RolloutLog, tmp_path: Path) -> None:
+    tokens = make_tokens(dtype=torch.float32)
+    for step in (1, 2):
+        log.start(replace(make_rollouts(tokens), step=step))
+        log.record(torch.arange(4), tokens, make_signal(tokens))
+    assert [row["step"] for row in read_rollouts(tmp_path / "rollouts")] == [1] * 4
+    log.flush()
+    assert [row["step"] for row in read_rollouts(tmp_path / "rollouts")] == [1] * 4 + [2] * 4
+
+
+def test_rollouts_that_were_not_trained_on_are_not_written(log: RolloutLog, tmp_path: Path) -> None:
+    tokens = make_tokens(dtype=torch.float32)
+    log.start(make_rollouts(tokens))
+    log.flush()
+    assert not (tmp_path / "rollouts").exists()
+
+
+def test_no_half_written_file_is_ever_read(log: RolloutLog, tmp_path: Path) -> None:
+    folder = tmp_path / "rollouts"
+    folder.mkdir()
+    (folder / "step-000001.rank-0.unfinished").write_bytes(b"half")
+    assert read_rollouts(folder) == []

@@ -1,0 +1,59 @@
+"""A Weights & Biases offline run, read back from the file it leaves."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.launch.conftest import recipe, workplace, write  # noqa: F401
+
+
+def records(folder: Path) -> Iterator[Any]:
+    """Every record of the only offline run below ``folder``."""
+    from wandb.proto import wandb_internal_pb2
+    from wandb.sdk.internal.datastore import DataStore
+
+    (path,) = folder.rglob("run-*.wandb")
+    store = DataStore()
+    store.open_for_scan(str(path))
+    while (data := store.scan_data()) is not None:
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(data)
+        yield record
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_an_offline_run_holds_the_recipe_and_every_metric(
+    recipe: dict[str, Any],  # noqa: F811
+    write: Any,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    import wandb
+
+    from rlent.launch.cli import main
+
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    recipe["tracking"] = {"wandb": {"project": "forks", "tags": ["small"]}}
+    recipe["trainer"]["max_steps"] = 2
+    try:
+        assert main(["train", write(recipe)]) == 0
+    finally:
+        wandb.finish()
+    assert "offline" in capfd.readouterr().out
+    found = list(records(Path("runs/small")))
+    run = next(record.run for record in found if record.HasField("run"))
+    assert (run.project, run.display_name, list(run.tags)) == ("forks", "small", ["small"])
+    config = {item.key: json.loads(item.value_json) for item in run.config.update}
+    assert config["recipe"]["data"]["name"] == "additions.jsonl"
+    logged: dict[str, list[float]] = {}
+    for record in found:
+        if record.HasField("history"):
+            for item in record.history.item:
+                logged.setdefault(item.key or "/".join(item.nested_key), []).append(json.loads(item.value_json))
+    assert len(logged["train/reward"]) == 2
+    assert all(0 < value for value in logged["train/forking_tokens/entropy_kept"])

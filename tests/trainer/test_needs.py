@@ -1,0 +1,114 @@
+"""An intervention whose need is not met stops the run before it starts."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+
+from rlent.errors import ConfigError
+from rlent.interventions import ForkingTokens, Intervention, Metrics, chain
+from rlent.trainer import EntropyGRPOConfig, EntropyGRPOTrainer
+from rlent.trainer.needs import check_needs
+from rlent.types import Rollouts, Signal, Tokens
+from tests.trainer.helpers import make_trainer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asks(Intervention):
+    """An intervention that only asks."""
+
+    name: ClassVar[str] = "asks"
+    paper: ClassVar[str] = "test"
+    writes: ClassVar[frozenset[str]] = frozenset({"keep_low"})
+    asked: frozenset[str] = frozenset()
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return self.asked
+
+    def on_tokens(self, tokens: Tokens, signal: Signal) -> tuple[Signal, Metrics]:
+        return signal, {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rewards(Asks):
+    writes: ClassVar[frozenset[str]] = frozenset({"reward"})
+
+    def on_rewards(self, rollouts: Rollouts) -> tuple[torch.Tensor, Metrics]:
+        return rollouts.reward, {}
+
+
+def args(tmp_path: Path, **options: Any) -> EntropyGRPOConfig:
+    return EntropyGRPOConfig(str(tmp_path), use_cpu=True, bf16=False, report_to=[], **options)
+
+
+@pytest.mark.parametrize(
+    ("need", "missing", "given"),
+    [
+        ("several_updates", {}, {"num_iterations": 2}),
+        ("several_updates", {"gradient_accumulation_steps": 2}, {"steps_per_generation": 2}),
+        ("ref_logp", {}, {"beta": 0.1}),
+        (
+            "whole_groups",
+            {"per_device_train_batch_size": 4, "generation_batch_size": 4, "num_generations": 2},
+            {"num_generations": 4},
+        ),
+        ("micro_batch_denominator", {"loss_type": "dapo"}, {"loss_type": "grpo"}),
+        ("micro_batch_denominator", {"loss_type": "cispo", "epsilon_high": 2.0}, {"loss_type": "bnpo"}),
+    ],
+)
+def test_unmet_needs_name_the_line_to_change(
+    tmp_path: Path, need: str, missing: dict[str, Any], given: dict[str, Any]
+) -> None:
+    writes_nothing = Rewards(asked=frozenset({need}))
+    if need != "whole_groups":
+        with pytest.raises(ConfigError) as raised:
+            check_needs(chain([writes_nothing]), args(tmp_path, **missing))
+        assert raised.value.key == "interventions.0.asks"
+        assert raised.value.remedy is not None
+        assert "trainer." in raised.value.remedy
+    check_needs(chain([writes_nothing]), args(tmp_path, **{**missing, **given}))
+
+
+def test_groups_cut_by_ranks_are_refused(tmp_path: Path) -> None:
+    """Two ranks with three rows each, in groups of two: the middle group is on both."""
+    config = args(tmp_path, per_device_train_batch_size=4, num_generations=4)
+    config.per_device_train_batch_size = 3
+    with pytest.raises(ConfigError, match="all completions of a prompt on one rank"):
+        check_needs(chain([ForkingTokens(scope="group")]), config)
+
+
+@pytest.mark.parametrize("loss_type", ["cispo", "sapo"])
+def test_moving_a_field_that_the_surrogate_does_not_read_is_refused(tmp_path: Path, loss_type: str) -> None:
+    with pytest.raises(ConfigError, match="keep_low, which the surrogate of loss_type"):
+        check_needs(chain([Asks()]), args(tmp_path, loss_type=loss_type))
+    check_needs(chain([Asks()]), args(tmp_path, loss_type="grpo"))
+
+
+def test_rewards_need_the_sum_first(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="summed before they are normalised"):
+        check_needs(
+            chain([Rewards()]), args(tmp_path, multi_objective_aggregation="normalize_then_sum")
+        )
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("top_entropy_quantile", 0.2), ("entropy_coef", 0.01), ("use_adaptive_entropy", True)],
+)
+def test_options_that_interventions_own_are_refused_in_python_too(
+    tmp_path: Path, option: str, value: Any
+) -> None:
+    with pytest.raises(ConfigError) as raised:
+        args(tmp_path, **{option: value})
+    assert raised.value.key == f"trainer.{option}"
+
+
+def test_trainer_takes_objects_and_mappings(tiny_folder: Path, tmp_path: Path) -> None:
+    for given in ([ForkingTokens(fraction=0.3)], [{"forking_tokens": {"fraction": 0.3}}]):
+        trainer = make_trainer(EntropyGRPOTrainer, tiny_folder, tmp_path, interventions=given)
+        assert [link.config for link in trainer.chain.links] == [ForkingTokens(fraction=0.3)]
+    with pytest.raises(ConfigError, match="forking_token"):
+        make_trainer(EntropyGRPOTrainer, tiny_folder, tmp_path, interventions=[{"forking_token": {}}])
