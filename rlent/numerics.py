@@ -39,12 +39,12 @@ def log_ratio(
     return fill(logp, mask) - fill(old_logp, mask)
 
 
-def safe_ratio(log_ratio: Float[Tensor, "b #t"]) -> Float[Tensor, "b #t"]:
+def safe_ratio(log_ratio: Float[Tensor, "*b #t"]) -> Float[Tensor, "*b #t"]:
     """``exp(log_ratio)`` without gradient, from a log-ratio clamped to ``MAX_LOG_RATIO``."""
     return log_ratio.detach().clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
 
 
-def unit(log_ratio: Float[Tensor, "b #t"]) -> Float[Tensor, "b #t"]:
+def unit(log_ratio: Float[Tensor, "*b #t"]) -> Float[Tensor, "*b #t"]:
     """``exp(x - sg(x))``: exactly 1 in value, with the gradient of ``x``.
 
     ``sg(c) * unit(log_ratio)`` has value ``c`` and gradient ``c * grad logp``, and no division that could give 0/0.

@@ -22,7 +22,7 @@ Level = Literal["token", "sequence"]
 PerToken = Float[Tensor, "b t"]
 
 
-def ratio_exponent(tokens: Tokens, level: Level) -> Float[Tensor, "b #t"]:
+def ratio_exponent(tokens: Tokens, level: Level) -> Float[Tensor, "*b #t"]:
     """``log r`` per token, or its mean over the sequence (GSPO, arXiv 2507.18071, Eq. 7), shape [b 1]."""
     per_token = log_ratio(tokens.logp, tokens.old_logp, tokens.mask)
     if level == "token":

@@ -7,7 +7,20 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 SPECIAL = ["<pad>", "<eos>", "<unk>", "<user>", "<assistant>"]
-WORDS = [*"0123456789", *"+-*=?.,", "the", "answer", "is", "so", "what", "because", "then", "hence", "wait", "but"]
+WORDS = [
+    *"0123456789",
+    *"+-*=?.,",
+    "the",
+    "answer",
+    "is",
+    "so",
+    "what",
+    "because",
+    "then",
+    "hence",
+    "wait",
+    "but",
+]
 CHAT_TEMPLATE = (
     "{% for m in messages %}{{ '<' + m['role'] + '> ' + m['content'] + ' ' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<assistant> ' }}{% endif %}"

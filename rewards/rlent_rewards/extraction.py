@@ -15,13 +15,11 @@ Extraction = Literal["auto", "boxed", "answer_tag", "marker", "last_number"]
 # A brace after a backslash is a printed one. The first alternative keeps the second half of a
 # double backslash, which starts a new line in LaTeX, from escaping what follows.
 _BRACE = re.compile(r"\\\\|\\[{}]|\\(?:boxed|fbox)\s*\{|[{}]")
-# Four hashes before a word are a Markdown heading. Display math may run over several lines; what is
-# longer than any answer is not searched for its end.
+# Four hashes before a word are a Markdown heading.
 _MARKER = re.compile(
-    r"(?:\#{4}\s?(?=[-+.$\\(0-9])|\banswer[\s*]*(?:\bis\b|[:=]))[\s:*]*"
-    r"(?:(?P<display>\\\[[^]]{1,300}\\\]|\$\$[^$]{1,300}\$\$)|(?P<line>\S[^\n]*))",
-    re.IGNORECASE,
+    r"(?:\#{4}\s?(?=[-+.$\\(0-9])|\banswer[\s*]*(?:\bis\b|[:=]))[\s:*]*(?=\S)", re.IGNORECASE
 )
+_DISPLAY_MATH = re.compile(r"\\\[.+?\\\]|\$\$.+?\$\$", re.DOTALL)
 _SENTENCE_END = re.compile(r"[.!?](?=\s)")
 # The sign is part of a number only where it cannot be a subtraction or a bullet.
 _LAST_NUMBER = re.compile(
@@ -60,7 +58,10 @@ def marker(text: str) -> str | None:
     match = _last_match(_MARKER, text)
     if match is None:
         return None
-    return match["display"] or _SENTENCE_END.split(match["line"], maxsplit=1)[0]
+    if display := _DISPLAY_MATH.match(text, match.end()):
+        return display[0]
+    line = text[match.end() :].partition("\n")[0]
+    return _SENTENCE_END.split(line, maxsplit=1)[0]
 
 
 def last_number(text: str) -> str | None:
@@ -93,7 +94,8 @@ def clean(answer: str) -> str:
 
     The power ``2**10`` of programming languages becomes ``2^10``.
     """
-    answer = (boxed(answer) or answer).strip(" \t\r\n*`").rstrip(".,;").replace("**", "^")
+    answer = (boxed(answer) or answer).lstrip(" \t\r\n*`").rstrip(" \t\r\n*`.,;")
+    answer = answer.replace("**", "^")
     if inline := _INLINE_MATH.search(answer):
         return inline["inside"].strip()
     for opening, closing in _DELIMITERS:

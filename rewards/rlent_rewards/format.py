@@ -17,7 +17,7 @@ class Format:
 
     Either ``tags`` or ``pattern`` is in effect, never both. With neither, ``tags`` is ("think",
     "answer"), the layout ``<think>...</think>\s*<answer>...</answer>`` of DeepSeek-R1
-    (arXiv:2501.12948, section 2.2.2).
+    (arXiv:2501.12948, table 1).
 
     Raises:
         ValueError: both options are given, tags are not distinct names, or the pattern does not

@@ -32,6 +32,9 @@ MAX_DEGREE = 100
 MAX_DEGREE_OF_RELATION = 8
 """The same for equations and inequalities, which SymPy solves."""
 
+MAX_VARIABLES = 12
+"""Most variables; a sentence counts as the product of its letters."""
+
 MAX_TERMS = 40
 """Most terms, numerator times denominator, that expanding any part of an answer may give."""
 
@@ -43,7 +46,6 @@ _SMALL_LOOP = re.compile(
     r"\\[dt]?binom\s?\{(?:[0-9]{1,3}\}\{[0-9]{1,3}|[a-z]\}\{[0-9])\}"
     r"|(?:(?<![0-9.])[0-9]{1,3}|(?<![A-Za-z])[a-z])!(?!!)"
 )
-_FACTORIAL_DIGITS = 3000  # more than those of 999!, the largest that passes
 
 
 def text_refusal(text: str) -> str | None:
@@ -71,6 +73,8 @@ def expression_refusal(expression: Any) -> str | None:
         return f"a number of more than {max_digits} digits"
     if size.degree > max_degree:
         return f"a degree above {max_degree}"
+    if len(expression.free_symbols) > MAX_VARIABLES:
+        return f"more than {MAX_VARIABLES} variables"
     if size.work > MAX_TERMS:
         return f"more than {MAX_TERMS} terms when expanded"
     return None
@@ -79,11 +83,11 @@ def expression_refusal(expression: Any) -> str | None:
 class _Size(NamedTuple):
     """Upper bounds for the expanded form of an expression."""
 
-    terms: float = 1  # of the numerator
-    below: float = 1  # of the denominator
-    degree: float = 0  # in everything but rational numbers
-    digits: float = 0  # of the largest rational number
-    work: float = 1  # the largest terms x below of any part
+    terms: int = 1  # of the numerator
+    below: int = 1  # of the denominator
+    degree: int = 0  # in everything but rational numbers
+    digits: float = 0.0  # of the largest rational number
+    work: int = 1  # the largest terms x below of any part
 
 
 def _size(expression: Any) -> _Size:
@@ -119,10 +123,10 @@ def _combined(expression: Any, parts: list[_Size]) -> _Size:
 def _sum(parts: list[_Size]) -> _Size:
     below = math.prod(part.below for part in parts)
     return _Size(
-        terms=sum(part.terms * below / part.below for part in parts),
+        terms=sum(part.terms * below // part.below for part in parts),
         below=below,
         degree=max(part.degree for part in parts),
-        digits=sum(part.digits for part in parts) + math.log10(len(parts)),
+        digits=math.fsum(part.digits for part in parts) + math.log10(len(parts)),
     )
 
 
@@ -131,7 +135,7 @@ def _product(parts: list[_Size]) -> _Size:
         terms=math.prod(part.terms for part in parts),
         below=math.prod(part.below for part in parts),
         degree=sum(part.degree for part in parts),
-        digits=sum(part.digits for part in parts),
+        digits=math.fsum(part.digits for part in parts),
     )
 
 
@@ -139,11 +143,10 @@ def _power(base: _Size, exponent_size: _Size, exponent: Any) -> _Size:
     import sympy
 
     if isinstance(exponent, sympy.Rational):
-        times, factor = math.ceil(abs(exponent)), max(abs(exponent.p), exponent.q)
+        times, factor = -(-abs(exponent.p) // exponent.q), max(abs(exponent.p), exponent.q)
     else:
-        # A variable exponent stays as it is; another number is at most 10 to its digits.
-        largest = math.ceil(10 ** min(9, exponent_size.digits))
-        times = factor = 1 if exponent.free_symbols else largest
+        # At most 10 to its digits: x^{n+99} counts as x^99, which is split off when expanding.
+        times = factor = math.ceil(10 ** min(9, exponent_size.digits))
     above, below = _expanded(base.terms, times), _expanded(base.below, times)
     if exponent.is_negative:
         above, below = below, above
@@ -151,10 +154,15 @@ def _power(base: _Size, exponent_size: _Size, exponent: Any) -> _Size:
     return _Size(above, below, base.degree * factor, digits)
 
 
-def _expanded(terms: float, times: int) -> float:
-    """How many terms (a_1 + ... + a_terms)^times has: the multisets of size ``times``."""
-    terms, times = round(min(terms, 1e6)), min(times, 10**6)
-    return 1 if terms == 1 else float(min(math.comb(terms + times - 1, times), 10**9))
+def _expanded(terms: int, times: int) -> int:
+    """How many terms (a_1 + ... + a_terms)^times has: the multisets of size ``times``.
+
+    Above ``MAX_TERMS`` a bound from below is enough, and spares large binomials.
+    """
+    if terms == 1:
+        return 1
+    terms, times = min(terms, MAX_TERMS + 1), min(times, MAX_TERMS + 1)
+    return math.comb(terms + times - 1, times)
 
 
 def _function(expression: Any, parts: list[_Size]) -> _Size:
@@ -162,10 +170,11 @@ def _function(expression: Any, parts: list[_Size]) -> _Size:
 
     inside = _sum(parts)
     if expression.func.__name__ == "factorial":
-        return inside._replace(digits=_FACTORIAL_DIGITS)
+        largest = 10 ** min(9, inside.digits)
+        return inside._replace(digits=math.lgamma(largest + 1) / math.log(10))
     size = _Size(degree=max(1, inside.degree), digits=inside.digits)
     if not isinstance(expression, TrigonometricFunction):
         return size
     # Addition formulas double the terms with every summand; tangents are quotients of such sums.
-    terms = 2.0 ** min(60, inside.terms - 1)
+    terms = 2 ** min(inside.terms - 1, MAX_TERMS)
     return size._replace(terms=terms, below=1 if isinstance(expression, sin | cos) else terms)

@@ -19,8 +19,8 @@ class MathAnswer:
     unit after a number is ignored. Everything but numbers is compared by math-verify.
 
     An answer that is missing or is not mathematics scores 0.0, as does one that ``guards`` refuses
-    because evaluating it could take for ever. Their shares are logged as ``math_answer/unparsed``
-    and ``math_answer/refused`` where the trainer passes ``log_metric``.
+    because evaluating it could take for ever. Their shares are logged as ``rewards/math_answer/unparsed``
+    and ``rewards/math_answer/refused`` where the trainer passes ``log_metric``.
 
     Raises:
         ValueError: an option is unknown, the column is missing, or a reference is no answer itself.
@@ -77,4 +77,4 @@ def _log_shares(verdicts: Sequence[str], log_metric: Callable[[str, float], None
     counts = Counter(verdicts)
     for verdict in ("unparsed", "refused"):
         if verdicts:
-            log_metric(f"math_answer/{verdict}", counts[verdict] / len(verdicts))
+            log_metric(f"rewards/math_answer/{verdict}", counts[verdict] / len(verdicts))

@@ -5,7 +5,6 @@ from dataclasses import fields
 from typing import Annotated, Any
 
 from pydantic import Field
-from rlent_rewards import REWARDS
 
 from rlent.config.components import check_list, parse_entry, parse_interventions
 from rlent.config.recipe import (
@@ -22,6 +21,7 @@ from rlent.config.validate import check_keys, parse_dataclass, parse_value
 from rlent.data.section import DataSection
 from rlent.errors import ConfigError
 from rlent.interventions import chain
+from rlent_rewards import REWARDS
 
 _SECTIONS: dict[str, type] = {
     "model": Model,

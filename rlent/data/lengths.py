@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from rlent.data.prompts import prompt_text
+from rlent.data.prompts import prompt_ids, prompt_text
 from rlent.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def check_prompt_lengths(
             expected=f"less than {limit}",
             given=max_completion_length,
         )
-    lengths = [_length(prompt, tokenizer) for prompt in rows["prompt"]]
+    lengths = [len(prompt_ids(prompt, tokenizer)) for prompt in rows["prompt"]]
     kept = [row for row, length in enumerate(lengths) if length <= room]
     if len(kept) < len(rows) and (too_long == "error" or not kept):
         raise _too_long(rows, lengths, room)
@@ -55,21 +55,6 @@ def check_prompt_lengths(
         dropped=len(rows) - len(kept),
         longest=max((lengths[row] for row in kept), default=0),
     )
-
-
-def _length(prompt: str | list[dict[str, Any]], tokenizer: Any) -> int:
-    if isinstance(prompt, str):
-        return len(tokenizer(prompt)["input_ids"])
-    if tokenizer.chat_template is None:
-        raise ConfigError(
-            "the rows are chat messages, and the model has no chat template",
-            key="data.style",
-            remedy="use a chat model, or data.style: plain",
-        )
-    encoded = tokenizer.apply_chat_template(
-        prompt, add_generation_prompt=True, tokenize=True, return_dict=True
-    )
-    return len(encoded["input_ids"])
 
 
 def _too_long(rows: "Dataset", lengths: list[int], room: int) -> ConfigError:

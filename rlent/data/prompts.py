@@ -41,6 +41,22 @@ def prompt_text(prompt: str | list[Message]) -> str:
     return "\n".join(f"{message['role']}: {message['content']}" for message in prompt)
 
 
+def prompt_ids(prompt: str | list[Message], tokenizer: Any) -> list[int]:
+    """Tokens of a prompt as generation sees them: chat messages go through the chat template."""
+    if isinstance(prompt, str):
+        return tokenizer(prompt)["input_ids"]
+    if tokenizer.chat_template is None:
+        raise ConfigError(
+            "the rows are chat messages, and the model has no chat template",
+            key="data.style",
+            remedy="use a chat model, or data.style: plain",
+        )
+    encoded = tokenizer.apply_chat_template(
+        prompt, add_generation_prompt=True, tokenize=True, return_dict=True
+    )
+    return encoded["input_ids"]
+
+
 def _answers(table: "Dataset", column: str) -> list[str]:
     if column not in table.column_names:
         raise ConfigError(

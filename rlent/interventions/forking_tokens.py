@@ -5,8 +5,8 @@ Reasoning", arXiv 2506.01939 (v2), Eq. 6::
 
     J = E[ sum_t 1[H_t >= tau] min(r_t A, clip(r_t) A) / sum_t 1[H_t >= tau] ]
 
-with ``H_t`` the entropy of token ``t`` (nats, sampling temperature) and ``tau`` such that a share ``rho`` of the batch's
-tokens is kept. The denominator counts the kept tokens. No gradient flows through ``H_t``.
+with ``H_t`` the entropy of token ``t`` (nats, sampling temperature) and ``tau`` such that a share ``rho`` of the
+batch's tokens is kept. The denominator counts the kept tokens. No gradient flows through ``H_t``.
 
 Read in the paper and in the released code. What they leave open is a named choice here:
 

@@ -22,7 +22,7 @@ stages and with ``state_dict`` and ``load_state_dict``; everything else is its o
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -44,7 +44,8 @@ NEEDS: dict[str, str] = {
 """Everything an intervention may ask of the trainer, and what it means."""
 
 
-class Mean(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Mean:
     """A metric that is ``total / count`` after both were summed over micro-batches and ranks."""
 
     total: Tensor

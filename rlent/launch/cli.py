@@ -12,12 +12,15 @@ USER_ERROR = 2
 """Exit status when something must be changed by the user."""
 
 RECIPE_HELP = "a recipe file, such as recipes/quickstart.yaml"
-OVERRIDE_HELP = "replace values of the recipe: trainer.learning_rate=1e-6, interventions.forking_tokens.fraction=0.3, name=trial"
+OVERRIDE_HELP = (
+    "replace values of the recipe: trainer.learning_rate=1e-6, name=trial, "
+    "interventions.forking_tokens.fraction=0.3"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
-    options = build_parser().parse_args(argv)
+    options = parse(argv)
     try:
         return options.run(options)
     except ConfigError as error:
@@ -26,6 +29,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nInterrupted before a checkpoint was written.", file=sys.stderr)
         return 130
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Options of a command line; overrides may stand before and after flags, which argparse alone refuses."""
+    parser = build_parser()
+    options, rest = parser.parse_known_args(argv)
+    stray = [word for word in rest if word.startswith("-") or not hasattr(options, "overrides")]
+    if stray:
+        parser.error(f"unrecognized arguments: {' '.join(stray)}")
+    if rest:
+        options.overrides = [*options.overrides, *rest]
+    return options
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -91,7 +106,7 @@ def _command(
     summary: str,
     description: str,
 ) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=summary, description=description)
+    parser = commands.add_parser(name, help=summary, description=description, allow_abbrev=False)
     parser.set_defaults(run=run)
     return parser
 

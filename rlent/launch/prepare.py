@@ -47,6 +47,10 @@ def prepare(recipe: Recipe, folder: Path) -> Prepared:
     Raises:
         ConfigError: the first thing that the user must change.
     """
+    import datasets
+
+    # Reading a local file takes moments, and a message about a mistake should stand alone.
+    datasets.disable_progress_bars()
     with recipe.source.locating():
         args = build_args(recipe, folder)
         links = chain(recipe.interventions)

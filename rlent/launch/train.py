@@ -45,7 +45,10 @@ def train(recipe: Recipe, *, resume: bool) -> int:
     show_plan(prepared, folder, checkpoint)
     if recipe.tracking.wandb is not None and prepared.args.process_index == 0:
         mode = start_wandb(recipe.tracking.wandb, recipe, folder)
-        say(f"wandb      {mode}" + (f": upload later with wandb sync {folder}/wandb/*" if mode == "offline" else ""))
+        say(
+            f"wandb      {mode}"
+            + (f": upload later with wandb sync {folder}/wandb/*" if mode == "offline" else "")
+        )
 
     held_out = _held_out(prepared)
     interrupt = InterruptCallback(every=max(1, int(prepared.args.updates_per_generation)))

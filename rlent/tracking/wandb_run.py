@@ -3,7 +3,7 @@
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rlent.config import Recipe, Wandb
@@ -17,7 +17,7 @@ def start_wandb(section: "Wandb", recipe: "Recipe", folder: Path) -> str:
     """
     import wandb
 
-    mode = section.mode or os.environ.get("WANDB_MODE")
+    mode: Any = section.mode or os.environ.get("WANDB_MODE")
     if mode is None:
         mode = "online" if wandb.api.api_key else "offline"
     wandb.init(

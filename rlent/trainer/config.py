@@ -1,8 +1,9 @@
 """TRL's GRPOConfig, minus the options that would act behind the interventions' back."""
 
 from dataclasses import fields
+from typing import Any
 
-from trl import GRPOConfig
+from trl.trainer.grpo_config import GRPOConfig
 
 from rlent.errors import ConfigError
 from rlent.objective import LOSS_TYPES
@@ -24,6 +25,13 @@ class EntropyGRPOConfig(GRPOConfig):
         ConfigError: an option that an intervention owns is set, the loss type is not supported, or ``delta`` is not
             above ``1 + epsilon_high`` or has no effect.
     """
+
+    # TRL allows None until its own __post_init__ has filled these in.
+    num_generations: Any
+    max_completion_length: Any
+    generation_batch_size: Any
+    steps_per_generation: Any
+    importance_sampling_level: Any
 
     def __post_init__(self) -> None:
         super().__post_init__()

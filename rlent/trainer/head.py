@@ -10,12 +10,12 @@ import types
 from dataclasses import dataclass
 from typing import Any
 
-from rlent_kernels import token_stats
 from torch import Tensor
 from transformers import PreTrainedModel
-from transformers.modeling_outputs import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from rlent.errors import ConfigError
+from rlent_kernels import token_stats
 
 
 @dataclass

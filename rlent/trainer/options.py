@@ -146,8 +146,8 @@ def _check_generation_batch(options: dict[str, Any]) -> None:
             "groups do not fit into the generation batch",
             key="trainer.num_generations",
             expected=(
-                f"a divisor of {rows * steps * ranks} = per_device_train_batch_size {rows} * steps per generation {steps} "
-                f"* processes {ranks}"
+                f"a divisor of {rows * steps * ranks} = per_device_train_batch_size {rows} * "
+                f"steps per generation {steps} * processes {ranks}"
             ),
             given=generations,
         )

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
-from trl import GRPOTrainer
+from trl.trainer.grpo_trainer import GRPOTrainer
 
 from rlent.advantages import group_advantages
 from rlent.aggregate import Step
@@ -58,6 +58,15 @@ class EntropyGRPOTrainer(GRPOTrainer):
     _tag_names = ["trl", "grpo", "rlent"]  # noqa: RUF012 (TRL's own attribute)
     _name = "EntropyGRPO"
 
+    # TRL annotates these more loosely than it fills them.
+    args: Any
+    model: Any
+    max_completion_length: Any
+    num_generations: Any
+    num_generations_eval: Any
+    importance_sampling_level: Any
+    scale_rewards: Any
+
     def __init__(
         self,
         model: Any,
@@ -100,7 +109,7 @@ class EntropyGRPOTrainer(GRPOTrainer):
             )
 
     def _transformers_model(self, model: Any) -> Any:
-        unwrapped = self.accelerator.unwrap_model(model)
+        unwrapped: Any = self.accelerator.unwrap_model(model)
         return unwrapped.get_base_model() if hasattr(unwrapped, "peft_config") else unwrapped
 
     # Generation batch -------------------------------------------------------------------------------------------
@@ -139,10 +148,10 @@ class EntropyGRPOTrainer(GRPOTrainer):
     def _calculate_rewards(
         self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any
     ) -> Tensor:
-        self._reward_parts = super()._calculate_rewards(
-            inputs, prompts, completions, completion_ids_list
-        )
-        return self._reward_parts
+        parts = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        assert isinstance(parts, Tensor)
+        self._reward_parts = parts
+        return parts
 
     def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
         # Without one outer context, autocast would round every weight anew for every token.
@@ -207,6 +216,7 @@ class EntropyGRPOTrainer(GRPOTrainer):
     def _advantages(self, reward: Tensor) -> Tensor:
         """Group-relative advantages of this rank's rows, from the rewards of all ranks."""
         gathered = self.accelerator.gather(reward)
+        assert isinstance(gathered, Tensor)
         advantages = group_advantages(gathered, self._generations, self.scale_rewards)
         first = self.accelerator.process_index * len(reward)
         return advantages[first : first + len(reward)]

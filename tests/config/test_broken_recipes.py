@@ -2,10 +2,10 @@
 
 import pytest
 from recipe_texts import MINIMAL, Load
-from rlent_rewards import REWARDS
 
 from rlent.errors import ConfigError
 from rlent.interventions import TABLE
+from rlent_rewards import REWARDS
 
 
 def listed(table: dict[str, type]) -> str:

@@ -3,7 +3,6 @@ from typing import Any
 
 import pytest
 from recipe_texts import EVERYTHING, MINIMAL, Load
-from rlent_rewards import Format, MathAnswer
 
 from rlent.config import (
     Engine,
@@ -18,6 +17,7 @@ from rlent.config import (
 )
 from rlent.data.section import DataSection
 from rlent.interventions import ForkingTokens
+from rlent_rewards import Format, MathAnswer
 
 
 def minimal(**sections: Any) -> Recipe:

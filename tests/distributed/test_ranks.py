@@ -14,7 +14,13 @@ WORKERS = Path(__file__).parent / "workers"
 def launch(worker: str, ranks: int, folder: Path, *arguments: str) -> list[dict]:
     """Run a worker under torchrun on gloo; what each rank wrote as ``rank-N.json``."""
     command = [
-        *(sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"),
+        *(
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            f"--nproc-per-node={ranks}",
+        ),
         *(str(WORKERS / worker), str(folder), *arguments),
     ]
     root = str(Path(__file__).parents[2])

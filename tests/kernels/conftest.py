@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from rlent_kernels import IGNORE_INDEX, TokenStats, token_stats
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from rlent_kernels import IGNORE_INDEX, TokenStats, token_stats
 
 
 @dataclass(frozen=True, kw_only=True)

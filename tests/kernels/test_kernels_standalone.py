@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 import rlent_kernels
 
 PACKAGE = Path(rlent_kernels.__file__).parent

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from rlent_kernels import IGNORE_INDEX
 
 IMPLEMENTATIONS = [{"impl": "reference"}, {"impl": "torch", "tile": (3, 4)}]

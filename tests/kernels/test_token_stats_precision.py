@@ -4,6 +4,7 @@ import threading
 
 import pytest
 import torch
+
 from rlent_kernels import TokenStats
 from rlent_kernels.precision import Precision, choose_precision
 

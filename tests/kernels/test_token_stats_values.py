@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from rlent_kernels import token_stats
 
 OPTIONS = [

@@ -17,7 +17,10 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     random.seed(0)
     rows = [
-        {"question": f"{a} + {b} =", "answer": str(a + b)} for a in range(10) for b in range(10) if a + b < 10
+        {"question": f"{a} + {b} =", "answer": str(a + b)}
+        for a in range(10)
+        for b in range(10)
+        if a + b < 10
     ]
     Path("additions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return tmp_path

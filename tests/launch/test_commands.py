@@ -12,7 +12,7 @@ import pytest
 
 from rlent.config import load_recipe
 from rlent.interventions import TABLE
-from rlent.launch.cli import build_parser, main
+from rlent.launch.cli import build_parser, main, parse
 from rlent.tracking import read_metrics, read_rollouts
 
 Recipe = dict[str, Any]
@@ -26,7 +26,13 @@ def test_check_says_what_will_happen_and_writes_nothing(
     before = sorted(workplace.rglob("*"))
     assert main(["check", path, "--resolved", "interventions.forking_tokens.fraction=0.4"]) == 0
     shown = capsys.readouterr().out
-    for part in ("runs/small", "additions.jsonl", "ForkingTokens(fraction=0.4", "needs old_entropy", "scoring pass"):
+    for part in (
+        "runs/small",
+        "additions.jsonl",
+        "ForkingTokens(fraction=0.4",
+        "needs old_entropy",
+        "scoring pass",
+    ):
         assert part in shown
     resolved = shown[shown.index("\n\n") + 2 :]
     Path("resolved.yaml").write_text(resolved)
@@ -49,6 +55,15 @@ def test_help_teaches() -> None:
     assert "recipes/quickstart.yaml" in parser.format_help()
     with pytest.raises(SystemExit):
         parser.parse_args([])
+
+
+def test_overrides_stand_anywhere() -> None:
+    options = parse(["train", "a.yaml", "x=1", "--resume", "y=2"])
+    assert (options.overrides, options.resume) == (["x=1", "y=2"], True)
+    with pytest.raises(SystemExit):
+        parse(["train", "a.yaml", "--resum", "y=2"])
+    with pytest.raises(SystemExit):
+        parse(["interventions", "x=1"])
 
 
 def test_version() -> None:
@@ -101,7 +116,10 @@ def test_a_run_leaves_what_the_readme_says(
     rollouts = read_rollouts(folder / "rollouts")
     assert len(rollouts) == 4 * 8
     for row in rollouts:
-        lists = [row[name] for name in ("token", "token_id", "logp", "entropy", "selected", "advantage", "weight")]
+        lists = [
+            row[name]
+            for name in ("token", "token_id", "logp", "entropy", "selected", "advantage", "weight")
+        ]
         assert len({len(values) for values in lists}) == 1
     environment = json.loads((folder / "environment.json").read_text())
     assert environment["packages"]["trl"].startswith("1.16")
@@ -118,7 +136,9 @@ def test_forking_share_of_a_real_run_is_exactly_the_fraction(recipe: Recipe, wri
         selected = [value for row in batch for value in row["selected"]]
         assert sum(selected) == -(-len(selected) // 5)
         kept = [entropy for entropy, chosen in zip(entropies, selected, strict=True) if chosen]
-        dropped = [entropy for entropy, chosen in zip(entropies, selected, strict=True) if not chosen]
+        dropped = [
+            entropy for entropy, chosen in zip(entropies, selected, strict=True) if not chosen
+        ]
         assert min(kept) >= max(dropped) - 1e-4  # scored twice, in batches padded differently
 
 

@@ -27,15 +27,31 @@ def everything_in(folder: Path) -> dict[str, bytes]:
 
 # name: (key, value, parts of the message)
 MISTAKES: dict[str, tuple[str, Any, list[str]]] = {
-    "unknown key": ("trainer.learning_rat", 1e-5, ["trainer.learning_rat", "unknown key", "learning_rate"]),
+    "unknown key": (
+        "trainer.learning_rat",
+        1e-5,
+        ["trainer.learning_rat", "unknown key", "learning_rate"],
+    ),
     "unknown section": ("trainr", {}, ["unknown key", "trainer"]),
-    "wrong type": ("trainer.learning_rate", "fast", ["trainer.learning_rate", "a number", "'fast'"]),
+    "wrong type": (
+        "trainer.learning_rate",
+        "fast",
+        ["trainer.learning_rate", "a number", "'fast'"],
+    ),
     "wrong type inside": ("data.size", "many", ["data.size", "'many'"]),
     "out of range": ("trainer.learning_rate", -1.0, ["trainer.learning_rate", "-1.0"]),
-    "missing file": ("data.name", "aditions.jsonl", ["data.name", "aditions.jsonl", "additions.jsonl"]),
+    "missing file": (
+        "data.name",
+        "aditions.jsonl",
+        ["data.name", "aditions.jsonl", "additions.jsonl"],
+    ),
     "unknown column": ("data.prompt", "{queston}", ["data.prompt", "queston", "question"]),
     "unknown answer column": ("data.answer", "anser", ["data.answer", "answer"]),
-    "unknown intervention": ("interventions", [{"forking_token": {}}], ["forking_token", "forking_tokens"]),
+    "unknown intervention": (
+        "interventions",
+        [{"forking_token": {}}],
+        ["forking_token", "forking_tokens"],
+    ),
     "fraction out of range": (
         "interventions",
         [{"forking_tokens": {"fraction": 1.5}}],
@@ -60,10 +76,18 @@ MISTAKES: dict[str, tuple[str, Any, list[str]]] = {
     "group size": ("trainer.num_generations", 3, ["trainer.num_generations", "divisor of 8"]),
     "unsupported loss": ("trainer.loss_type", "dapoo", ["trainer.loss_type", "dapo"]),
     "delta without effect": ("trainer.delta", 1.1, ["trainer.delta", "1.2"]),
-    "missing model": ("model.name", "tiny-modle/that-is-nowhere", ["model.name", "tiny-modle/that-is-nowhere"]),
+    "missing model": (
+        "model.name",
+        "tiny-modle/that-is-nowhere",
+        ["model.name", "tiny-modle/that-is-nowhere"],
+    ),
     "missing model folder": ("model.name", "./nowhere", ["model.name", "nowhere"]),
     "too many held out": ("evaluation.problems", 1000, ["evaluation.problems", "1000"]),
-    "unknown evaluation reward": ("evaluation.reward", "math", ["evaluation.reward", "math_answer"]),
+    "unknown evaluation reward": (
+        "evaluation.reward",
+        "math",
+        ["evaluation.reward", "math_answer"],
+    ),
     "checkpoint inside a generation batch": (
         "trainer",
         {
@@ -74,8 +98,16 @@ MISTAKES: dict[str, tuple[str, Any, list[str]]] = {
         },
         ["trainer.save_steps", "multiple of 2"],
     ),
-    "prompt longer than the context": ("trainer.max_completion_length", 126, ["prompts are too long", "124"]),
-    "no room for a prompt": ("trainer.max_completion_length", 128, ["trainer.max_completion_length", "128"]),
+    "prompt longer than the context": (
+        "trainer.max_completion_length",
+        126,
+        ["prompts are too long", "at most 2 tokens"],
+    ),
+    "no room for a prompt": (
+        "trainer.max_completion_length",
+        128,
+        ["trainer.max_completion_length", "128"],
+    ),
 }
 
 
@@ -97,13 +129,17 @@ def test_a_mistake_prints_one_message_and_touches_nothing(
     assert everything_in(workplace) == before
 
 
-def test_yaml_syntax_error_names_the_line(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_yaml_syntax_error_names_the_line(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     Path("broken.yaml").write_text("model: {name: x}\ndata: [1, 2\nrewards: {}\n")
     assert main(["train", "broken.yaml"]) == 2
     assert capsys.readouterr().err.startswith("broken.yaml:")
 
 
-def test_missing_recipe_names_the_nearest(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_recipe_names_the_nearest(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     Path("small.yaml").write_text("")
     assert main(["check", "smal.yaml"]) == 2
     assert "small.yaml" in capsys.readouterr().err
@@ -115,13 +151,17 @@ def test_empty_dataset(recipe: Recipe, write: Write, capsys: pytest.CaptureFixtu
     assert "data.name" in capsys.readouterr().err
 
 
-def test_resume_without_a_run(recipe: Recipe, write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+def test_resume_without_a_run(
+    recipe: Recipe, write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["train", write(recipe), "--resume"]) == 2
     assert "no run to resume" in capsys.readouterr().err
     assert not os.path.exists("runs")
 
 
-def test_override_mistakes(recipe: Recipe, write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+def test_override_mistakes(
+    recipe: Recipe, write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = write(recipe)
     assert main(["check", path, "trainer.learning_rat=1"]) == 2
     assert "command line" in capsys.readouterr().err

@@ -24,11 +24,17 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 
 
 def rewards(run: Path) -> list[tuple[int, float]]:
-    return [(row["step"], row["reward"]) for row in read_metrics(run / "metrics.jsonl") if "reward" in row]
+    return [
+        (row["step"], row["reward"])
+        for row in read_metrics(run / "metrics.jsonl")
+        if "reward" in row
+    ]
 
 
 @pytest.mark.slow
-def test_interrupted_and_resumed_is_the_run_that_was_not_interrupted(recipe: Recipe, write: Write) -> None:
+def test_interrupted_and_resumed_is_the_run_that_was_not_interrupted(
+    recipe: Recipe, write: Write
+) -> None:
     """Same rewards at every step, same weights at the end: rollouts, optimiser and random states go on."""
     recipe["trainer"] |= {"max_steps": 6, "save_steps": 3, "lr_scheduler_type": "constant"}
     path = write(recipe)
@@ -58,7 +64,9 @@ def test_a_killed_run_resumes_from_its_last_checkpoint(recipe: Recipe, write: Wr
     recipe["evaluation"] = None
     path = write(recipe)
     process = subprocess.Popen(
-        [sys.executable, "-m", "rlent", "train", path], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        [sys.executable, "-m", "rlent", "train", path],
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
     )
     run = Path("runs/small")
     wait_for(lambda: (run / "checkpoint-4").exists(), process)
@@ -70,7 +78,9 @@ def test_a_killed_run_resumes_from_its_last_checkpoint(recipe: Recipe, write: Wr
     assert steps == list(range(1, done + 5))
 
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[Any], seconds: float = 120) -> None:
+def wait_for(
+    condition: Callable[[], bool], process: subprocess.Popen[Any], seconds: float = 120
+) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None, "the run ended before it could be interrupted"

@@ -23,9 +23,7 @@ def run_chain(
     reward, first = links.on_rewards(rollouts)
     advantage, second = links.on_advantages(replace(rollouts, reward=reward), signal.advantage)
     selection, third = links.on_select(rollouts, everything(rollouts.mask))
-    signal = replace(
-        signal, advantage=advantage, select=selection.select, count=selection.count
-    )
+    signal = replace(signal, advantage=advantage, select=selection.select, count=selection.count)
     signal, fourth = links.on_tokens(tokens, signal)
     return signal, {**first, **second, **third, **fourth}
 

@@ -19,7 +19,16 @@ from tests.interventions.examples import everything, make_rollouts, make_signal,
 from tests.laws.configs import ALL, CONFIGS, SPLIT_INVARIANT
 from tests.laws.pipeline import JUNK, number, rows, run_chain, signal_tensors, with_junk
 
-NO_GRADIENT = ("select", "count", "advantage", "weight", "clip_low", "clip_high", "keep_low", "keep_high")
+NO_GRADIENT = (
+    "select",
+    "count",
+    "advantage",
+    "weight",
+    "clip_low",
+    "clip_high",
+    "keep_low",
+    "keep_high",
+)
 
 
 def loss_of(signal: Signal, tokens: Tokens) -> torch.Tensor:
@@ -73,7 +82,12 @@ def test_inputs_are_not_changed(config: Intervention) -> None:
     tokens = make_tokens()
     rollouts, signal = make_rollouts(tokens), make_signal(tokens)
     records = (tokens, rollouts, signal)
-    tensors = [v for r in records for n in r.__dataclass_fields__ if isinstance(v := getattr(r, n), torch.Tensor)]
+    tensors = [
+        v
+        for r in records
+        for n in r.__dataclass_fields__
+        if isinstance(v := getattr(r, n), torch.Tensor)
+    ]
     copies = [tensor.detach().clone() for tensor in tensors]
     run_chain(chain([config]), tokens, rollouts=rollouts, signal=signal)
     for tensor, original in zip(tensors, copies, strict=True):

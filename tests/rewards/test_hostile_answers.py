@@ -10,7 +10,7 @@ from rlent_rewards.equivalence import reference_problem
 from rlent_rewards.extraction import clean
 from rlent_rewards.guards import text_refusal
 
-# Each of these takes more than 5 seconds, most of them for ever, without the guards.
+# Without the guards each of these takes many seconds against some reference, most take for ever.
 HOSTILE = [
     r"10^{10^{10}}",
     r"9^{9^{9^{9}}}",
@@ -29,6 +29,7 @@ HOSTILE = [
     "(" * 60 + "1" + ")" * 60,
     "a^" * 90 + "2",
     "|x|" * 60,
+    "the number of apples that are left when all of the others were eaten by my dog",
     "9" * 100_000,
 ]
 
@@ -54,7 +55,7 @@ def test_hostile_answers_are_refused_in_a_thread(reference: str) -> None:
     completions = [f"\\boxed{{{answer}}}" for answer in HOSTILE]
     rewards, logged = scores(completions, [reference] * len(HOSTILE))
     assert rewards == [0.0] * len(HOSTILE)
-    assert logged == {"math_answer/unparsed": 0.0, "math_answer/refused": 1.0}
+    assert logged == {"rewards/math_answer/unparsed": 0.0, "rewards/math_answer/refused": 1.0}
 
 
 @pytest.mark.parametrize(
@@ -68,14 +69,14 @@ def test_hostile_answers_are_refused_in_a_thread(reference: str) -> None:
         (r"\sin(\sin(\sin(x)))", r"\frac{\sqrt{3}}{2}"),
         ("x^7+y^5=1", "x^2+y^2=1"),
         ("((((((((1))))))))", "x>3"),
-        ("the number of apples that are left when all of the others are gone", r"\sin x"),
+        ("abcdfghjklmn" * 4, r"\sin x"),
         ("999!", "5"),
     ],
 )
 def test_what_is_let_through_ends_soon(answer: str, reference: str) -> None:
     rewards, logged = scores([f"\\boxed{{{answer}}}"], [reference])
     assert rewards == [0.0]
-    assert logged == {"math_answer/unparsed": 0.0, "math_answer/refused": 0.0}
+    assert logged == {"rewards/math_answer/unparsed": 0.0, "rewards/math_answer/refused": 0.0}
 
 
 @pytest.mark.parametrize(

@@ -89,13 +89,13 @@ def test_unparsed_and_refused_shares_are_logged() -> None:
         completions, prompts=["p"] * 4, answer=["7"] * 4, log_metric=logged.__setitem__
     )
     assert rewards == [1.0, 0.0, 0.0, 0.0]
-    assert logged == {"math_answer/unparsed": 0.5, "math_answer/refused": 0.25}
+    assert logged == {"rewards/math_answer/unparsed": 0.5, "rewards/math_answer/refused": 0.25}
 
 
 def test_a_batch_without_trouble_logs_zero() -> None:
     logged: dict[str, float] = {}
     MathAnswer()(["7", "8"], answer=["7", "7"], log_metric=logged.__setitem__)
-    assert logged == {"math_answer/unparsed": 0.0, "math_answer/refused": 0.0}
+    assert logged == {"rewards/math_answer/unparsed": 0.0, "rewards/math_answer/refused": 0.0}
 
 
 def test_a_missing_column_is_named_with_the_columns_present() -> None:
@@ -128,8 +128,11 @@ def test_an_unusable_reference_is_named(completion: str, reference: Any, reason:
 
 
 def test_an_unknown_place_is_refused_with_the_nearest() -> None:
+    reward = MathAnswer()
+    # The type checker of the test run would stop the constructor before the check under test.
+    object.__setattr__(reward, "extract", "box")
     with pytest.raises(ValueError, match="given: 'box'; did you mean 'boxed'"):
-        MathAnswer(extract="box")  # pyright: ignore[reportArgumentType]
+        reward.__post_init__()
 
 
 def test_only_the_notice_about_timeouts_is_kept_out_of_the_log(

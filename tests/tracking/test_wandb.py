@@ -1,6 +1,7 @@
 """A Weights & Biases offline run, read back from the file it leaves."""
 
 import json
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,19 +10,35 @@ import pytest
 
 from tests.launch.conftest import recipe, workplace, write  # noqa: F401
 
+BLOCK, HEADER, FILE_HEADER = 32768, 7, 7
+FULL, LAST = 1, 4
+
 
 def records(folder: Path) -> Iterator[Any]:
-    """Every record of the only offline run below ``folder``."""
+    """Every record of the only offline run below ``folder``.
+
+    The file is a LevelDB log: blocks of 32 KiB, in which a record is one or several fragments, each with a header of
+    checksum (4 bytes), length (2) and kind (1).
+    """
     from wandb.proto import wandb_internal_pb2
-    from wandb.sdk.internal.datastore import DataStore
 
     (path,) = folder.rglob("run-*.wandb")
-    store = DataStore()
-    store.open_for_scan(str(path))
-    while (data := store.scan_data()) is not None:
-        record = wandb_internal_pb2.Record()
-        record.ParseFromString(data)
-        yield record
+    data = path.read_bytes()
+    assert data.startswith(b":W&B")
+    place, parts = FILE_HEADER, b""
+    while place + HEADER <= len(data):
+        left = BLOCK - place % BLOCK
+        if left < HEADER:
+            place += left
+            continue
+        length, kind = struct.unpack_from("<HB", data, place + 4)
+        parts += data[place + HEADER : place + HEADER + length]
+        place += HEADER + length
+        if kind in (FULL, LAST):
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(parts)
+            parts = b""
+            yield record
 
 
 @pytest.mark.slow
@@ -54,6 +71,8 @@ def test_an_offline_run_holds_the_recipe_and_every_metric(
     for record in found:
         if record.HasField("history"):
             for item in record.history.item:
-                logged.setdefault(item.key or "/".join(item.nested_key), []).append(json.loads(item.value_json))
+                logged.setdefault(item.key or "/".join(item.nested_key), []).append(
+                    json.loads(item.value_json)
+                )
     assert len(logged["train/reward"]) == 2
-    assert all(0 < value for value in logged["train/forking_tokens/entropy_kept"])
+    assert all(value > 0 for value in logged["train/forking_tokens/entropy_kept"])

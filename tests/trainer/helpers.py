@@ -22,7 +22,11 @@ def digits_reward(completions: list[Any], **_: Any) -> list[float]:
 
 def make_trainer(cls: type[GRPOTrainer], model: Path, folder: Path, **options: Any) -> Any:
     """A trainer of either class with the same arguments."""
-    extra = {name: options.pop(name) for name in ("interventions", "rollout_log", "callbacks") if name in options}
+    extra = {
+        name: options.pop(name)
+        for name in ("interventions", "rollout_log", "callbacks")
+        if name in options
+    }
     reward = options.pop("reward", digits_reward)
     config = EntropyGRPOConfig if issubclass(cls, EntropyGRPOTrainer) else GRPOConfig
     arguments = {

@@ -15,9 +15,7 @@ def test_the_installed_trl_fits() -> None:
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_a_missing_method_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(GRPOTrainer, name)
-    if hasattr(GRPOTrainer, name):  # inherited from the transformers Trainer, with other parameters or the same
-        pytest.skip(f"{name} is inherited as well")
+    monkeypatch.setattr(GRPOTrainer, name, None)
     with pytest.raises(ContractError, match=f"{name}.*it is gone"):
         check_contract()
 
@@ -26,7 +24,9 @@ def test_a_changed_method_is_named_with_both_signatures(monkeypatch: pytest.Monk
     def changed(self: Any, model: Any, inputs: Any, extra: Any) -> None: ...
 
     monkeypatch.setattr(GRPOTrainer, "_compute_loss", changed)
-    with pytest.raises(ContractError, match="self, model, inputs but takes self, model, inputs, extra"):
+    with pytest.raises(
+        ContractError, match="self, model, inputs but takes self, model, inputs, extra"
+    ):
         check_contract()
 
 

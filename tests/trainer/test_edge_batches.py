@@ -15,7 +15,9 @@ FORKING = [{"forking_tokens": {"fraction": 0.2}}]
 def train_one_step(trainer: Any) -> dict[str, Any]:
     before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
     trainer.train()
-    moved = max((p - before[name]).abs().max().item() for name, p in trainer.model.named_parameters())
+    moved = max(
+        (p - before[name]).abs().max().item() for name, p in trainer.model.named_parameters()
+    )
     row = next(row for row in trainer.state.log_history if "reward" in row)
     return {**row, "moved": moved}
 
@@ -72,7 +74,9 @@ def test_completions_of_eos_alone_are_learnt_from(tiny_folder: Path, tmp_path: P
     assert row["forking_tokens/kept_share"] == 0.25  # ceil(0.2 * 8) of 8 tokens
 
 
-def test_a_batch_with_every_completion_masked_moves_nothing(tiny_folder: Path, tmp_path: Path) -> None:
+def test_a_batch_with_every_completion_masked_moves_nothing(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
     trainer = make_trainer(
         Nothing,
         tiny_folder,

@@ -2,8 +2,15 @@
 
 import pytest
 import torch
-from transformers import CohereConfig, CohereForCausalLM, Gemma2Config, Gemma2ForCausalLM, GraniteConfig
-from transformers import GraniteForCausalLM, PreTrainedModel
+from transformers import (
+    CohereConfig,
+    CohereForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GraniteConfig,
+    GraniteForCausalLM,
+    PreTrainedModel,
+)
 
 from rlent.errors import ConfigError
 from rlent.trainer.head import install_token_head
@@ -27,7 +34,9 @@ def models() -> dict[str, PreTrainedModel]:
     return {
         "tied": tiny_model(tie=True),
         "untied": tiny_model(tie=False),
-        "soft cap": Gemma2ForCausalLM(Gemma2Config(**SMALL, head_dim=8, final_logit_softcapping=2.0)),
+        "soft cap": Gemma2ForCausalLM(
+            Gemma2Config(**SMALL, head_dim=8, final_logit_softcapping=2.0)
+        ),
         "logit scale": CohereForCausalLM(CohereConfig(**SMALL, logit_scale=0.3)),
         "logits scaling": GraniteForCausalLM(GraniteConfig(**SMALL, logits_scaling=4.0)),
     }

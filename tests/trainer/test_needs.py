@@ -48,7 +48,7 @@ def args(tmp_path: Path, **options: Any) -> EntropyGRPOConfig:
     ("need", "missing", "given"),
     [
         ("several_updates", {}, {"num_iterations": 2}),
-        ("several_updates", {"gradient_accumulation_steps": 2}, {"steps_per_generation": 2}),
+        ("several_updates", {"gradient_accumulation_steps": 2}, {"steps_per_generation": 4}),
         ("ref_logp", {}, {"beta": 0.1}),
         (
             "whole_groups",
@@ -56,7 +56,11 @@ def args(tmp_path: Path, **options: Any) -> EntropyGRPOConfig:
             {"num_generations": 4},
         ),
         ("micro_batch_denominator", {"loss_type": "dapo"}, {"loss_type": "grpo"}),
-        ("micro_batch_denominator", {"loss_type": "cispo", "epsilon_high": 2.0}, {"loss_type": "bnpo"}),
+        (
+            "micro_batch_denominator",
+            {"loss_type": "cispo", "epsilon_high": 2.0},
+            {"loss_type": "bnpo"},
+        ),
     ],
 )
 def test_unmet_needs_name_the_line_to_change(
@@ -81,7 +85,9 @@ def test_groups_cut_by_ranks_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("loss_type", ["cispo", "sapo"])
-def test_moving_a_field_that_the_surrogate_does_not_read_is_refused(tmp_path: Path, loss_type: str) -> None:
+def test_moving_a_field_that_the_surrogate_does_not_read_is_refused(
+    tmp_path: Path, loss_type: str
+) -> None:
     with pytest.raises(ConfigError, match="keep_low, which the surrogate of loss_type"):
         check_needs(chain([Asks()]), args(tmp_path, loss_type=loss_type))
     check_needs(chain([Asks()]), args(tmp_path, loss_type="grpo"))
@@ -111,4 +117,6 @@ def test_trainer_takes_objects_and_mappings(tiny_folder: Path, tmp_path: Path) -
         trainer = make_trainer(EntropyGRPOTrainer, tiny_folder, tmp_path, interventions=given)
         assert [link.config for link in trainer.chain.links] == [ForkingTokens(fraction=0.3)]
     with pytest.raises(ConfigError, match="forking_token"):
-        make_trainer(EntropyGRPOTrainer, tiny_folder, tmp_path, interventions=[{"forking_token": {}}])
+        make_trainer(
+            EntropyGRPOTrainer, tiny_folder, tmp_path, interventions=[{"forking_token": {}}]
+        )

@@ -37,7 +37,9 @@ def step_gradients(folder: Path, out: Path, parts: int, **options: Any) -> dict[
     return loss_and_gradients(trainer, split_tensor_dict(batch, parts))[1]
 
 
-@pytest.mark.parametrize("interventions", [[], [{"forking_tokens": {"fraction": 0.3}}]], ids=["none", "forking"])
+@pytest.mark.parametrize(
+    "interventions", [[], [{"forking_tokens": {"fraction": 0.3}}]], ids=["none", "forking"]
+)
 @pytest.mark.parametrize("loss_type", INVARIANT)
 def test_one_two_and_four_micro_batches(
     tiny_folder: Path, tmp_path: Path, loss_type: str, interventions: list[Any]

@@ -38,7 +38,9 @@ class Seeing:
         self.seen.append(("on_rewards", rollouts))
         return 2 * rollouts.reward, {}
 
-    def on_advantages(self, rollouts: Rollouts, advantage: torch.Tensor) -> tuple[torch.Tensor, Metrics]:
+    def on_advantages(
+        self, rollouts: Rollouts, advantage: torch.Tensor
+    ) -> tuple[torch.Tensor, Metrics]:
         self.seen.append(("on_advantages", (rollouts, advantage)))
         return advantage + 0.5, {}
 
@@ -100,11 +102,15 @@ def test_rewards_reach_the_advantages(seen: list[tuple[str, Any]]) -> None:
 def test_micro_batches_carry_what_the_batch_was_given(seen: list[tuple[str, Any]]) -> None:
     rollouts = seen[0][1]
     parts = [seen[3][1], seen[4][1]]
-    assert sorted(torch.cat([tokens.group for tokens, _ in parts]).tolist()) == rollouts.group.tolist()
+    assert (
+        sorted(torch.cat([tokens.group for tokens, _ in parts]).tolist()) == rollouts.group.tolist()
+    )
     for tokens, signal in parts:
         assert tokens.entropy.requires_grad
         assert not signal.select[:, 1::2].any()
-        assert torch.allclose(tokens.entropy[tokens.mask], tokens.old_entropy[tokens.mask], atol=1e-5)
+        assert torch.allclose(
+            tokens.entropy[tokens.mask], tokens.old_entropy[tokens.mask], atol=1e-5
+        )
 
 
 def test_step_statistics_are_those_of_all_tokens(seen: list[tuple[str, Any]]) -> None:

@@ -8,6 +8,7 @@ import torch
 from accelerate.utils import gather_object
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from rlent.data import prompt_ids, prompt_text
 from rlent.trainer.trainer import EntropyGRPOTrainer
 
 SCORE = "held_out/score"
@@ -82,10 +83,11 @@ class HeldOutCallback(TrainerCallback):
         answered = []
         for start in range(0, len(mine), self._batch_size):
             rows = mine[start : start + self._batch_size]
-            prompts, completions = greedy(trainer, [row["prompt"] for row in rows], self._length)
+            prompts = [row["prompt"] for row in rows]
+            completions = greedy(trainer, prompts, self._length)
             columns = {name: [row[name] for row in rows] for name in rows[0] if name != "prompt"}
             scores = self._reward(prompts=prompts, completions=completions, **columns)
-            answered += zip(prompts, completions, scores, strict=True)
+            answered += zip(map(prompt_text, prompts), completions, scores, strict=True)
         shares = gather_object([answered])
         ordered = [shares[i % ranks][i // ranks] for i in range(len(self._rows))]
         prompts, completions, scores = zip(*ordered, strict=True)
@@ -95,21 +97,13 @@ class HeldOutCallback(TrainerCallback):
         return self.history[-1].score
 
 
-def greedy(
-    trainer: EntropyGRPOTrainer, prompts: list[Any], length: int
-) -> tuple[list[str], list[str]]:
-    """Prompts as text, and the model's most likely completions of at most ``length`` tokens."""
-    tokenizer = trainer.processing_class
-    texts = [
-        prompt
-        if isinstance(prompt, str)
-        else tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
-        for prompt in prompts
-    ]
-    encoded = tokenizer(
-        texts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False
-    ).to(trainer.accelerator.device)
-    model = trainer.accelerator.unwrap_model(trainer.model)
+def greedy(trainer: EntropyGRPOTrainer, prompts: list[Any], length: int) -> list[str]:
+    """The model's most likely completions of at most ``length`` tokens."""
+    tokenizer: Any = trainer.processing_class
+    ids = [prompt_ids(prompt, tokenizer) for prompt in prompts]
+    encoded = tokenizer.pad({"input_ids": ids}, padding_side="left", return_tensors="pt")
+    encoded = encoded.to(trainer.accelerator.device)
+    model: Any = trainer.accelerator.unwrap_model(trainer.model)
     was_training = model.training
     model.eval()
     with torch.no_grad(), trainer.accelerator.autocast():
@@ -122,4 +116,4 @@ def greedy(
         )
     model.train(was_training)
     completions = output[:, encoded["input_ids"].shape[1] :]
-    return texts, tokenizer.batch_decode(completions, skip_special_tokens=True)
+    return tokenizer.batch_decode(completions, skip_special_tokens=True)

@@ -14,7 +14,9 @@ from rlent.reduce import distributed
 dist.init_process_group("gloo")
 rank, ranks = dist.get_rank(), dist.get_world_size()
 generator = torch.Generator().manual_seed(0)
-values = torch.randint(0, 9, (7, 50), generator=generator).float()  # few values, so ties cross ranks
+values = torch.randint(
+    0, 9, (7, 50), generator=generator
+).float()  # few values, so ties cross ranks
 mask = torch.rand(7, 50, generator=generator) < 0.8
 mine = torch.arange(7).tensor_split(ranks)[rank]
 chosen = top_share(values[mine], mask[mine], 0.2, distributed())

@@ -36,7 +36,10 @@ trainer = make_trainer(
 )
 trainer.train()
 row = next(row for row in trainer.state.log_history if "reward" in row)
-weights = [parameter.double().sum().item() for parameter in trainer.accelerator.unwrap_model(trainer.model).parameters()]
+weights = [
+    parameter.double().sum().item()
+    for parameter in trainer.accelerator.unwrap_model(trainer.model).parameters()
+]
 (folder / f"rank-{trainer.accelerator.process_index}.json").write_text(
     json.dumps(
         {

@@ -1,0 +1,64 @@
+"""The documentation's code is code."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from rlent.config import load_recipe
+from rlent.config.source import parse_source
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(language: str) -> list[tuple[Path, str]]:
+    pattern = re.compile(rf"```{language}\n(.*?)```", re.DOTALL)
+    return [(page, block) for page in PAGES for block in pattern.findall(page.read_text())]
+
+
+@pytest.mark.parametrize(("page", "block"), blocks("python"))
+def test_python_parses(page: Path, block: str) -> None:
+    ast.parse(block)
+
+
+@pytest.mark.parametrize(("page", "block"), blocks("yaml"))
+def test_recipes_load(page: Path, block: str, tmp_path: Path) -> None:
+    if "model:" in block:
+        (tmp_path / "my.yaml").write_text(block)
+        load_recipe(tmp_path / "my.yaml")
+    else:
+        parse_source(block, str(page))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+def test_the_page_on_interventions_shows_one_that_obeys_the_laws(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The example is run under the same pipeline as the table's entries."""
+    import sys
+    from types import ModuleType
+
+    import torch
+
+    from rlent.interventions import chain
+    from tests.interventions.examples import make_signal, make_tokens
+    from tests.laws.pipeline import run_chain
+
+    module = ModuleType("doubt_weight")
+    monkeypatch.setitem(sys.modules, "doubt_weight", module)
+    source = next(block for _, block in blocks("python") if "class DoubtWeight" in block)
+    exec(compile(source, "doubt_weight", "exec"), module.__dict__)
+    tokens = make_tokens()
+    signal, metrics = run_chain(chain([module.DoubtWeight()]), tokens)
+    expected = 1 - (-tokens.entropy.detach() / 0.5).exp()
+    assert torch.allclose(signal.weight[tokens.mask], expected[tokens.mask])
+    assert "doubt_weight/weight" in metrics
+    neutral, _ = run_chain(chain([module.DoubtWeight.neutral()]), tokens)
+    assert torch.equal(neutral.weight, make_signal(tokens).weight)
