@@ -1,6 +1,7 @@
 """``rlent train``: a recipe becomes a run."""
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,12 @@ def train(recipe: Recipe, *, resume: bool) -> int:
     """
     with recipe.source.locating():
         folder, checkpoint = latest_checkpoint(recipe) if resume else (new_run_folder(recipe), None)
+    # TRL calls names that transformers has renamed; nobody who runs a recipe can do anything about it.
+    warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
     prepared = prepare(recipe, folder)
     _check_checkpoints_fit(prepared)
+    # Every rank must have chosen the folder's name before the first one makes it.
+    prepared.args.distributed_state.wait_for_everyone()
     if checkpoint is None and prepared.args.process_index == 0:
         write_run_folder(folder, recipe)
     show_plan(prepared, folder, checkpoint)

@@ -77,3 +77,20 @@ class EntropyGRPOConfig(GRPOConfig):
     def updates_per_generation(self) -> float:
         """Optimiser steps taken on one generation batch; at most 1 means on-policy."""
         return self.steps_per_generation * self.num_iterations / self.gradient_accumulation_steps
+
+
+def own_config(args: GRPOConfig | None) -> EntropyGRPOConfig:
+    """``args``, or the defaults where there are none.
+
+    Raises:
+        ConfigError: a plain GRPOConfig, whose options nobody has checked.
+    """
+    if args is None:
+        return EntropyGRPOConfig("EntropyGRPO")
+    if not isinstance(args, EntropyGRPOConfig):
+        raise ConfigError(
+            "args must refuse the options of TRL that interventions own",
+            expected="EntropyGRPOConfig, which takes every option of GRPOConfig",
+            given=type(args).__name__,
+        )
+    return args

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from rlent.advantages import group_advantages
@@ -26,7 +27,7 @@ from rlent.numerics import fill, safe_ratio, unit
 from rlent.reduce import distributed
 from rlent.surrogates import ratio_exponent
 from rlent.tracking import RolloutLog
-from rlent.trainer.config import EntropyGRPOConfig
+from rlent.trainer.config import own_config
 from rlent.trainer.head import install_token_head
 from rlent.trainer.losses import objective_of, ratio_bounds
 from rlent.trainer.metrics import MeanMetrics, cispo_metrics, clip_metrics, masked
@@ -48,6 +49,7 @@ class EntropyGRPOTrainer(GRPOTrainer):
     Args:
         interventions: in the order they act; config objects such as ``ForkingTokens(fraction=0.2)``, or mappings as in
             a recipe, ``{"forking_tokens": {"fraction": 0.2}}``.
+        args: an ``EntropyGRPOConfig``; plain GRPOConfig is refused.
         rollout_log: where to record every rollout token by token, or None.
 
     Raises:
@@ -71,14 +73,14 @@ class EntropyGRPOTrainer(GRPOTrainer):
         self,
         model: Any,
         reward_funcs: Any = None,
-        args: EntropyGRPOConfig | None = None,
+        args: GRPOConfig | None = None,
         *positional: Any,
         interventions: Sequence[Intervention | Mapping[str, Any] | str] = (),
         rollout_log: RolloutLog | None = None,
         **kwargs: Any,
     ) -> None:
         check_contract()
-        args = EntropyGRPOConfig("EntropyGRPO") if args is None else args
+        args = own_config(args)
         self.chain = chain(parse_interventions(interventions))
         check_needs(self.chain, args)
         super().__init__(model, reward_funcs, args, *positional, **kwargs)

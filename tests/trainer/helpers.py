@@ -24,7 +24,7 @@ def make_trainer(cls: type[GRPOTrainer], model: Path, folder: Path, **options: A
     """A trainer of either class with the same arguments."""
     extra = {
         name: options.pop(name)
-        for name in ("interventions", "rollout_log", "callbacks")
+        for name in ("interventions", "rollout_log", "callbacks", "peft_config")
         if name in options
     }
     reward = options.pop("reward", digits_reward)

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+from trl import GRPOConfig
 
 from rlent.errors import ConfigError
 from rlent.interventions import ForkingTokens, Intervention, Metrics, chain
@@ -120,3 +121,12 @@ def test_trainer_takes_objects_and_mappings(tiny_folder: Path, tmp_path: Path) -
         make_trainer(
             EntropyGRPOTrainer, tiny_folder, tmp_path, interventions=[{"forking_token": {}}]
         )
+
+
+def test_plain_trl_arguments_are_refused(tiny_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="interventions own") as raised:
+        EntropyGRPOTrainer(
+            str(tiny_folder),
+            args=GRPOConfig(str(tmp_path), use_cpu=True, bf16=False, report_to=[]),  # pyright: ignore
+        )
+    assert "EntropyGRPOConfig" in str(raised.value)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from peft import LoraConfig
 from trl import GRPOTrainer
 
 from rlent.objective import LOSS_TYPES
@@ -40,6 +41,21 @@ def test_loss_and_gradients_equal_trl(
     assert relative_difference(loss, expected_loss) <= TOLERANCE
     assert gradients.keys() == expected.keys()
     assert max(gradient.norm() for gradient in expected.values()) > 1e-3
+    for name, gradient in expected.items():
+        assert relative_difference(gradients[name], gradient) <= TOLERANCE, name
+
+
+def test_lora_gradients_equal_trl(tiny_folder: Path, tmp_path: Path) -> None:
+    """The reference policy is the base model; only the adapters receive gradients."""
+    options = {"beta": 0.05, "peft_config": LoraConfig(r=4, target_modules=["q_proj", "v_proj"])}
+    theirs = make_trainer(GRPOTrainer, tiny_folder, tmp_path / "trl", **options)
+    ours = make_trainer(EntropyGRPOTrainer, tiny_folder, tmp_path / "rlent", **options)
+    ours.model.load_state_dict(theirs.model.state_dict())
+    batch = make_batch(theirs, old=True)
+    _, expected = loss_and_gradients(theirs, [dict(batch)])
+    _, gradients = loss_and_gradients(ours, [dict(batch)])
+    assert gradients.keys() == expected.keys()
+    assert all("lora" in name for name in expected)
     for name, gradient in expected.items():
         assert relative_difference(gradients[name], gradient) <= TOLERANCE, name
 
