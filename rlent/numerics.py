@@ -1,4 +1,4 @@
-"""Masked statistics, exact top shares and safe ratios, in pure torch.
+"""Exact top shares and safe ratios under a mask, in pure torch.
 
 A masked position may hold NaN or infinity, so every function fills it before arithmetic; multiplying by a zero mask
 afterwards would turn NaN * 0 into NaN, forward or backward.
@@ -21,15 +21,6 @@ _DIGIT_BITS = 8
 def fill(values: Float[Tensor, "*s"], mask: Bool[Tensor, "*s"], value: float = 0.0) -> Tensor:
     """``values`` where the mask holds, ``value`` elsewhere; masked positions receive no gradient."""
     return torch.where(mask, values, value)
-
-
-def masked_mean(
-    values: Float[Tensor, "*s"], mask: Bool[Tensor, "*s"], reduce: Reduce = LOCAL
-) -> Float[Tensor, ""]:
-    """Mean over the masked-in positions of all ranks; 0 where there are none. Carries no gradient."""
-    total = reduce.sum(fill(values.detach(), mask).sum())
-    count = reduce.sum(mask.sum())
-    return total / count.clamp(min=1)
 
 
 def log_ratio(

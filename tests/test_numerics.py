@@ -1,4 +1,4 @@
-"""Masked statistics, exact top shares and safe ratios."""
+"""Exact top shares and safe ratios."""
 
 import math
 from fractions import Fraction
@@ -10,7 +10,6 @@ from rlent.numerics import (
     MAX_LOG_RATIO,
     fill,
     log_ratio,
-    masked_mean,
     safe_ratio,
     share_count,
     top_share,
@@ -140,12 +139,6 @@ def test_fill_stops_junk_forward_and_backward() -> None:
     (fill(x, mask) ** 2).sum().backward()
     assert x.grad is not None
     assert x.grad.tolist() == [2.0, 0.0, 0.0]
-
-
-def test_masked_mean() -> None:
-    x = torch.tensor([[1.0, math.nan], [4.0, 3.0]])
-    assert masked_mean(x, torch.tensor([[True, False], [True, False]])) == 2.5
-    assert masked_mean(x, torch.zeros(2, 2, dtype=torch.bool)) == 0
 
 
 def test_ratios_stay_finite_with_gradient_at_any_distance() -> None:

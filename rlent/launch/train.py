@@ -5,6 +5,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
+
 from rlent.config import Recipe
 from rlent.errors import ConfigError
 from rlent.launch.prepare import Prepared, held_out_length, prepare
@@ -44,7 +46,7 @@ def train(recipe: Recipe, *, resume: bool) -> int:
     prepared = prepare(recipe, folder)
     _check_checkpoints_fit(prepared)
     # Every rank must have chosen the folder's name before the first one makes it.
-    prepared.args.distributed_state.wait_for_everyone()
+    PartialState().wait_for_everyone()
     if checkpoint is None and prepared.args.process_index == 0:
         write_run_folder(folder, recipe)
     show_plan(prepared, folder, checkpoint)

@@ -27,6 +27,7 @@ from rlent.numerics import fill, safe_ratio, unit
 from rlent.reduce import distributed
 from rlent.surrogates import ratio_exponent
 from rlent.tracking import RolloutLog
+from rlent.trainer.batches import Batch, loss_mask, truncated
 from rlent.trainer.config import own_config
 from rlent.trainer.head import install_token_head
 from rlent.trainer.losses import objective_of, ratio_bounds
@@ -37,8 +38,6 @@ from rlent.types import Rollouts, Selection, Signal, Tokens
 
 STATE_FILE = "interventions.pt"
 """State of the stateful interventions, beside TRL's files in a checkpoint."""
-
-Batch = dict[str, Any]
 
 
 class EntropyGRPOTrainer(GRPOTrainer):
@@ -68,6 +67,7 @@ class EntropyGRPOTrainer(GRPOTrainer):
     num_generations_eval: Any
     importance_sampling_level: Any
     scale_rewards: Any
+    _tokenizer: Any
 
     def __init__(
         self,
@@ -170,7 +170,7 @@ class EntropyGRPOTrainer(GRPOTrainer):
 
     def _rollouts(self, batch: Batch, inputs: list[dict[str, Any]]) -> Rollouts:
         assert self._reward_parts is not None
-        mask = self._mask(batch)
+        mask = loss_mask(batch)
         rows = len(mask)
         first = self.accelerator.process_index * rows
         parts = self._reward_parts[first : first + rows]
@@ -187,7 +187,7 @@ class EntropyGRPOTrainer(GRPOTrainer):
             ref_logp=batch.get("ref_per_token_logps"),
             reward_parts=parts,
             reward=torch.where(scorable, (parts * weights).nansum(dim=1), torch.nan),
-            truncated=self._truncated(batch),
+            truncated=truncated(batch, (*self.eos_token_ids, self._tokenizer.pad_token_id)),
             answers=tuple(row["answer"] for row in inputs) if "answer" in inputs[0] else None,
             step=self.state.global_step,
             reduce=self.reduce,
@@ -223,14 +223,6 @@ class EntropyGRPOTrainer(GRPOTrainer):
         first = self.accelerator.process_index * len(reward)
         return advantages[first : first + len(reward)]
 
-    def _truncated(self, batch: Batch) -> Tensor:
-        ids, mask = batch["completion_ids"], batch["completion_mask"].bool()
-        last = (mask.sum(dim=1) - 1).clamp(min=0)
-        ends = torch.tensor([*self.eos_token_ids, self._tokenizer.pad_token_id], device=ids.device)
-        finished = torch.isin(ids.gather(1, last.unsqueeze(1)).squeeze(1), ends)
-        # A masked-out row is one that `mask_truncated_completions` has emptied.
-        return ~finished | ~mask.any(dim=1)
-
     # Micro-batch ------------------------------------------------------------------------------------------------
 
     def _compute_loss(self, model: Any, inputs: Batch) -> Tensor:
@@ -259,7 +251,7 @@ class EntropyGRPOTrainer(GRPOTrainer):
             old_logp=logp.detach() if old_logp is None else old_logp,
             old_entropy=inputs.get("old_entropy"),
             ref_logp=inputs.get("ref_per_token_logps"),
-            mask=self._mask(inputs),
+            mask=loss_mask(inputs),
             group=inputs["group"],
             step=self.state.global_step,
             reduce=self.reduce,
@@ -323,10 +315,6 @@ class EntropyGRPOTrainer(GRPOTrainer):
             divergence = divergence * safe_ratio(exponent) * unit(exponent)
         self.record_metrics({"kl": masked(divergence, tokens.mask)})
         return self.beta * divergence
-
-    def _mask(self, batch: Batch) -> Tensor:
-        mask = batch["completion_mask"].bool()
-        return mask & batch["tool_mask"].bool() if "tool_mask" in batch else mask
 
     def _step_size(self, inputs: Batch, total: str) -> Step:
         """The optimiser step as the aggregate must see it.

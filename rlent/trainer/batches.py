@@ -1,0 +1,25 @@
+"""What a batch in TRL's layout says of its tokens."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Batch = dict[str, Any]
+"""TRL's generation batch or micro-batch: tensors by name, rows first."""
+
+
+def loss_mask(batch: Batch) -> Tensor:
+    """Tokens that the policy wrote and that TRL does not mask, [n t]."""
+    mask = batch["completion_mask"].bool()
+    return mask & batch["tool_mask"].bool() if "tool_mask" in batch else mask
+
+
+def truncated(batch: Batch, ends: Sequence[int]) -> Tensor:
+    """Completions that stopped at the length limit, not at one of the tokens ``ends``, [n]."""
+    ids, mask = batch["completion_ids"], batch["completion_mask"].bool()
+    last = (mask.sum(dim=1, keepdim=True) - 1).clamp(min=0)
+    finished = torch.isin(ids.gather(1, last).squeeze(1), torch.tensor(ends, device=ids.device))
+    # A row without tokens is one that `mask_truncated_completions` has emptied.
+    return ~finished | ~mask.any(dim=1)
