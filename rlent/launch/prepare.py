@@ -56,6 +56,7 @@ def prepare(recipe: Recipe, folder: Path) -> Prepared:
         links = chain(recipe.interventions)
         check_needs(links, args)
         split = _split(recipe)
+        _check_rewards(recipe, split.train)
         model = resolve_model(recipe.model.name, revision=recipe.model.revision)
         tokenizer = _tokenizer(model, recipe.model.revision)
         context = _context(model, recipe.model.revision)
@@ -105,6 +106,17 @@ def _split(recipe: Recipe) -> HeldOutSplit:
         error.key = f"evaluation.{error.key}"
         raise
     return separate(train, held_out, evaluation.problems)
+
+
+def _check_rewards(recipe: Recipe, rows: "Dataset") -> None:
+    """Ask every reward about the first row, which finds a column that is not there."""
+    columns = {name: [value] for name, value in rows[0].items() if name != "prompt"}
+    for position, reward in enumerate(recipe.rewards):
+        try:
+            reward.function(completions=[""], **columns)
+        except ValueError as error:
+            key = f"rewards.{position}.{reward.name}"
+            raise ConfigError(str(error), key=key) from error
 
 
 def _tokenizer(model: str, revision: str | None) -> Any:

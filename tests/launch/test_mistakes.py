@@ -62,6 +62,11 @@ MISTAKES: dict[str, tuple[str, Any, list[str]]] = {
         [{"forking_tokens": {"entropy": "current"}}],
         ["entropy: current", "scope: global"],
     ),
+    "unknown column of a reward": (
+        "rewards",
+        [{"math_answer": {"answer_column": "anwser"}}],
+        ["rewards.0.math_answer", "'anwser'", "did you mean 'answer'"],
+    ),
     "unmet need": (
         "interventions",
         [{"forking_tokens": {"scope": "micro_batch"}}],

@@ -1,5 +1,6 @@
 """The progress of a run: a bar on a terminal, one plain line per logged step elsewhere."""
 
+import os
 import sys
 import time
 from typing import Any, TextIO
@@ -25,7 +26,7 @@ class ProgressCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         self._started, self._first = time.monotonic(), state.global_step
-        if state.is_world_process_zero and self._stream.isatty():
+        if state.is_world_process_zero and _has_columns(self._stream):
             self._bar = tqdm(
                 total=state.max_steps,
                 initial=state.global_step,
@@ -73,3 +74,8 @@ class ProgressCallback(TrainerCallback):
             file=self._stream,
             flush=True,
         )
+
+
+def _has_columns(stream: TextIO) -> bool:
+    """A terminal that a bar can be drawn on; a detached one has no width, and a bar would be empty."""
+    return stream.isatty() and os.get_terminal_size(stream.fileno()).columns > 0
