@@ -6,6 +6,7 @@ are refused with the name of the section.
 
 from dataclasses import fields
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -62,6 +63,7 @@ def build_args(recipe: Recipe, folder: Path) -> EntropyGRPOConfig:
         ConfigError: an unknown key, a wrong type, a value out of range, a key that another section owns, or values that
             TRL refuses together.
     """
+    _check_rollout_engine(recipe.rollout.engine)
     written = recipe.trainer
     types = _types()
     for name, owner in MANAGED.items():
@@ -85,6 +87,16 @@ def build_args(recipe: Recipe, folder: Path) -> EntropyGRPOConfig:
         raise ConfigError(str(error), key="trainer") from error
 
 
+def _check_rollout_engine(engine: str) -> None:
+    if engine == "vllm" and find_spec("vllm") is None:
+        raise ConfigError(
+            "vLLM is not installed",
+            key="rollout.engine",
+            given=engine,
+            remedy="pip install 'rlent[vllm]', or use rollout.engine: transformers",
+        )
+
+
 @cache
 def _types() -> dict[str, Any]:
     hints = get_type_hints(EntropyGRPOConfig)
@@ -106,7 +118,11 @@ def _managed(recipe: Recipe, folder: Path) -> dict[str, Any]:
         "use_cpu": not torch.accelerator.is_available() and "deepspeed" not in recipe.trainer,
         "report_to": ["wandb"] if wandb is not None else [],
         "use_vllm": recipe.rollout.engine == "vllm",
-        "model_init_kwargs": {"dtype": recipe.model.dtype, **recipe.model.options},
+        "model_init_kwargs": {
+            "dtype": recipe.model.dtype,
+            "revision": recipe.model.revision,
+            **recipe.model.options,
+        },
         "reward_weights": [reward.weight for reward in recipe.rewards],
         "remove_unused_columns": False,
         "eval_strategy": "no",

@@ -11,12 +11,15 @@ from typing import Any
 import pytest
 
 from rlent.config import load_recipe
-from rlent.interventions import TABLE
+from rlent.interventions import TABLE, chain
 from rlent.launch.cli import build_parser, main, parse
 from rlent.tracking import read_metrics, read_rollouts
+from rlent.trainer.needs import check_needs
+from rlent.trainer.options import build_args
 
 Recipe = dict[str, Any]
 Write = Callable[[Recipe], str]
+RECIPES = Path(__file__).parents[2] / "recipes"
 
 
 def test_check_says_what_will_happen_and_writes_nothing(
@@ -73,9 +76,25 @@ def test_version() -> None:
     assert re.fullmatch(r"rlent \d+\.\d+\.\d+", result.stdout.strip())
 
 
-@pytest.mark.parametrize("path", sorted(Path("recipes").rglob("*.yaml")), ids=str)
-def test_every_shipped_recipe_loads(path: Path) -> None:
-    assert load_recipe(path).name == path.stem
+@pytest.mark.parametrize("path", sorted(RECIPES.rglob("*.yaml")), ids=str)
+def test_every_shipped_recipe_fits_together(path: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(path, ["rollout.engine=transformers"])
+    assert recipe.name == path.stem
+    check_needs(chain(recipe.interventions), build_args(recipe, tmp_path))
+
+
+def test_model_section_reaches_the_loader(tmp_path: Path) -> None:
+    overrides = [
+        "model.revision=v2",
+        "model.dtype=bfloat16",
+        "model.options={attn_implementation: eager}",
+    ]
+    args = build_args(load_recipe(RECIPES / "quickstart.yaml", overrides), tmp_path)
+    assert args.model_init_kwargs == {
+        "dtype": "bfloat16",
+        "revision": "v2",
+        "attn_implementation": "eager",
+    }
 
 
 @pytest.mark.slow

@@ -67,6 +67,11 @@ MISTAKES: dict[str, tuple[str, Any, list[str]]] = {
         [{"math_answer": {"answer_column": "anwser"}}],
         ["rewards.0.math_answer", "'anwser'", "did you mean 'answer'"],
     ),
+    "rollout engine that is not installed": (
+        "rollout.engine",
+        "vllm",
+        ["rollout.engine", "rlent[vllm]", "transformers"],
+    ),
     "unmet need": (
         "interventions",
         [{"forking_tokens": {"scope": "micro_batch"}}],
