@@ -28,7 +28,6 @@ def launch(worker: str, ranks: int, folder: Path, *arguments: str) -> list[dict]
         **os.environ,
         "PYTHONPATH": root,
         "OMP_NUM_THREADS": "1",
-        "ACCELERATE_USE_CPU": "true",
     }
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr[-4000:]
@@ -46,17 +45,22 @@ def test_global_top_share_is_that_of_one_process(ranks: int, tmp_path: Path) -> 
     assert sum(map(sum, one["chosen"])) == one["expected"]
 
 
+@pytest.fixture(scope="module")
+def one_rank(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """A step on one process."""
+    return launch("train.py", 1, tmp_path_factory.mktemp("one"), str(tiny_folder), "0")[0]
+
+
 @pytest.mark.slow
-def test_two_ranks_train_as_one(tiny_folder: Path, tmp_path: Path) -> None:
-    """Same rollouts, split over one or two ranks: same loss, same gradient norm, same selection, same weights."""
-    results = {}
-    for ranks in (1, 2):
-        folder = tmp_path / str(ranks)
-        folder.mkdir()
-        results[ranks] = launch("train.py", ranks, folder, str(tiny_folder))
-    one, two = results[1][0], results[2][0]
-    assert two["kept_share"] == pytest.approx(one["kept_share"], abs=1e-12)
-    assert two["entropy"] == pytest.approx(one["entropy"], rel=1e-5)
-    assert two["grad_norm"] == pytest.approx(one["grad_norm"], rel=1e-4)
-    assert two["weights"] == pytest.approx(one["weights"], rel=1e-5, abs=1e-7)
-    assert results[2][1]["weights"] == two["weights"]
+@pytest.mark.parametrize(("stage", "backend"), [(0, "MULTI_CPU"), (2, "DEEPSPEED")])
+def test_two_ranks_train_as_one(
+    tiny_folder: Path, tmp_path: Path, one_rank: dict, stage: int, backend: str
+) -> None:
+    """Same rollouts on one or two ranks: same selection, gradient norm and weights, under ZeRO too."""
+    first, second = launch("train.py", 2, tmp_path, str(tiny_folder), str(stage))
+    assert first["backend"] == f"DistributedType.{backend}"
+    assert first["kept_share"] == pytest.approx(one_rank["kept_share"], abs=1e-12)
+    assert first["entropy"] == pytest.approx(one_rank["entropy"], rel=1e-5)
+    assert first["grad_norm"] == pytest.approx(one_rank["grad_norm"], rel=1e-4)
+    assert first["weights"] == pytest.approx(one_rank["weights"], rel=1e-5, abs=1e-7)
+    assert second["weights"] == first["weights"]

@@ -1,9 +1,12 @@
-"""One optimiser step of the tiny model on fixed rollouts, whatever the number of ranks."""
+"""One optimiser step of the tiny model on fixed rollouts: folder, model, ZeRO stage (0: no DeepSpeed)."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
+
+import accelerate
 
 from rlent.trainer import EntropyGRPOTrainer
 from tests.trainer.helpers import make_trainer
@@ -18,10 +21,31 @@ class FixedRollouts(EntropyGRPOTrainer):
         return [[5 + (row * 7 + 3 * k) % 20 for k in range(1 + row % 6)] for row in rows], None
 
 
-folder, model = Path(sys.argv[1]), Path(sys.argv[2])
-import accelerate  # noqa: E402
+def zero(stage: int) -> dict[str, Any]:
+    """Trainer arguments for DeepSpeed ZeRO on CPU processes; `use_cpu` would turn DeepSpeed off."""
+    config = {
+        "zero_optimization": {"stage": stage},
+        "train_micro_batch_size_per_gpu": "auto",
+        "gradient_accumulation_steps": "auto",
+        "gradient_clipping": "auto",
+        "zero_force_ds_cpu_optimizer": False,
+        "zero_allow_untested_optimizer": True,
+    }
+    return {
+        "deepspeed": config,
+        "use_cpu": False,
+        "accelerator_config": {"use_configured_state": True},
+    }
 
-ranks = accelerate.PartialState(cpu=True).num_processes
+
+folder, model, stage = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+if stage:
+    os.environ |= {"DS_ACCELERATOR": "cpu", "ACCELERATE_USE_DEEPSPEED": "true"}
+    ranks = accelerate.PartialState(backend="gloo").num_processes
+    options = zero(stage)
+else:
+    ranks = accelerate.PartialState(cpu=True).num_processes
+    options = {"ddp_backend": "gloo"}
 trainer = make_trainer(
     FixedRollouts,
     model,
@@ -32,7 +56,7 @@ trainer = make_trainer(
     optim="sgd",
     learning_rate=0.1,
     max_grad_norm=1e9,
-    ddp_backend="gloo",
+    **options,
 )
 trainer.train()
 row = next(row for row in trainer.state.log_history if "reward" in row)
@@ -46,6 +70,7 @@ weights = [
             "kept_share": row["forking_tokens/kept_share"],
             "entropy": row["entropy"],
             "grad_norm": float(row["grad_norm"]),
+            "backend": str(trainer.accelerator.distributed_type),
             "weights": weights,
         }
     )
