@@ -7,8 +7,7 @@ micro-batch, ``t`` completion positions, ``k`` reward functions.
 NaN and infinity included, and never influences a result.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -54,8 +53,6 @@ class Tokens:
     mask: Bool[Tensor, "b t"]
     group: Int[Tensor, " b"]
     step: int
-    extra: Mapping[str, Float[Tensor, "b t"]] = field(default_factory=dict)
-    """Statistics of the token head that an intervention asked for by name."""
     reduce: Reduce = LOCAL
 
 

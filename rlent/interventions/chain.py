@@ -47,10 +47,6 @@ class Chain:
     def needs(self) -> frozenset[str]:
         return frozenset().union(*(link.config.needs for link in self.links))
 
-    @property
-    def writes(self) -> frozenset[str]:
-        return frozenset().union(*(link.config.writes for link in self.links))
-
     def on_rewards(self, rollouts: Rollouts) -> tuple[Float[Tensor, " n"], Metrics]:
         def stage(part: OnRewards, reward: Tensor) -> tuple[Tensor, Metrics]:
             return part.on_rewards(replace(rollouts, reward=reward))

@@ -55,6 +55,7 @@ def prepare(recipe: Recipe, folder: Path) -> Prepared:
         args = build_args(recipe, folder)
         links = chain(recipe.interventions)
         check_needs(links, args)
+        _check_checkpoints(args)
         split = _split(recipe)
         _check_rewards(recipe, split.train)
         model = resolve_model(recipe.model.name, revision=recipe.model.revision)
@@ -87,6 +88,18 @@ def prepare(recipe: Recipe, folder: Path) -> Prepared:
 def held_out_length(evaluation: Evaluation, args: EntropyGRPOConfig) -> int:
     """Tokens that an answer to a held-out problem may have."""
     return evaluation.max_completion_length or args.max_completion_length
+
+
+def _check_checkpoints(args: EntropyGRPOConfig) -> None:
+    """A checkpoint in the middle of a generation batch would lose the rollouts that are not used yet."""
+    every = args.steps_to_fresh_rollouts
+    if args.save_strategy == "steps" and args.save_steps % every:
+        raise ConfigError(
+            "a checkpoint would fall into the middle of a generation batch",
+            key="trainer.save_steps",
+            expected=f"a multiple of {every}, the optimiser steps until all rollouts are used",
+            given=args.save_steps,
+        )
 
 
 def _split(recipe: Recipe) -> HeldOutSplit:

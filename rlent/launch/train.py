@@ -8,7 +8,6 @@ from typing import Any
 from accelerate import PartialState
 
 from rlent.config import Recipe
-from rlent.errors import ConfigError
 from rlent.launch.prepare import Prepared, held_out_length, prepare
 from rlent.launch.run_folder import (
     METRICS_FILE,
@@ -44,7 +43,6 @@ def train(recipe: Recipe, *, resume: bool) -> int:
     # TRL calls names that transformers has renamed; nobody who runs a recipe can do anything about it.
     warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
     prepared = prepare(recipe, folder)
-    _check_checkpoints_fit(prepared)
     # Every rank must have chosen the folder's name before the first one makes it.
     PartialState().wait_for_everyone()
     if checkpoint is None and prepared.args.process_index == 0:
@@ -58,7 +56,7 @@ def train(recipe: Recipe, *, resume: bool) -> int:
         )
 
     held_out = _held_out(prepared)
-    interrupt = InterruptCallback(every=max(1, int(prepared.args.updates_per_generation)))
+    interrupt = InterruptCallback(every=prepared.args.steps_to_fresh_rollouts)
     trainer = _trainer(prepared, folder, [interrupt, *([held_out] if held_out else [])])
     if held_out is not None:
         held_out.trainer = trainer
@@ -116,20 +114,6 @@ def _held_out(prepared: Prepared) -> HeldOutCallback | None:
         batch_size=evaluation.batch_size,
         length=held_out_length(evaluation, prepared.args),
     )
-
-
-def _check_checkpoints_fit(prepared: Prepared) -> None:
-    """A checkpoint in the middle of a generation batch would lose the rollouts that are not used yet."""
-    args = prepared.args
-    every = max(1, int(args.updates_per_generation))
-    if args.save_strategy == "steps" and args.save_steps % every:
-        with prepared.recipe.source.locating():
-            raise ConfigError(
-                "a checkpoint would fall into the middle of a generation batch",
-                key="trainer.save_steps",
-                expected=f"a multiple of {every}, the optimiser steps per generation batch",
-                given=args.save_steps,
-            )
 
 
 def _again() -> str:

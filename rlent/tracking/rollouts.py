@@ -41,19 +41,25 @@ class RolloutLog:
         self._reward_names = tuple(reward_names)
         self._rank = rank
         self._rows: dict[int, dict[str, Any]] = {}
-        self._step = 0
+        self._step = -1
+        self._batch = 0
 
     def start(self, rollouts: Rollouts) -> None:
         """Begin a generation batch; writes the one before."""
         self.flush()
+        # An optimiser step may use several generation batches; each has its own file.
+        self._batch = self._batch + 1 if rollouts.step == self._step else 0
         self._step = rollouts.step
         self._rows = {row: self._describe(rollouts, row) for row in range(len(rollouts.mask))}
 
     def record(self, rows: Tensor, tokens: Tokens, signal: Signal) -> None:
         """Add what the first update on these rows saw; later updates on the same rows change nothing."""
-        for place, row in enumerate(rows.tolist()):
-            if "logp" not in self._rows[row]:
-                self._rows[row] |= _per_token(tokens, signal, place)
+        fresh = [(i, row) for i, row in enumerate(rows.tolist()) if "logp" not in self._rows[row]]
+        if not fresh:
+            return
+        mask, columns = tokens.mask.cpu(), _columns(tokens, signal)
+        for i, row in fresh:
+            self._rows[row] |= {name: v[i][mask[i]].tolist() for name, v in columns.items()}
 
     def flush(self) -> None:
         """Write the rows that have been trained on, under a temporary name until the file is whole."""
@@ -62,7 +68,10 @@ class RolloutLog:
         if not rows:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._folder / f"step-{self._step:06d}.rank-{self._rank}.parquet"
+        path = (
+            self._folder
+            / f"step-{self._step:06d}.batch-{self._batch:03d}.rank-{self._rank}.parquet"
+        )
         unfinished = path.with_suffix(".unfinished")
         pq.write_table(pa.Table.from_pylist(rows), unfinished, compression="zstd")
         unfinished.rename(path)
@@ -86,8 +95,8 @@ class RolloutLog:
         }
 
 
-def _per_token(tokens: Tokens, signal: Signal, place: int) -> dict[str, list[Any]]:
-    mask = tokens.mask[place]
+def _columns(tokens: Tokens, signal: Signal) -> dict[str, Tensor]:
+    """What is recorded of every token, brought off the device in one copy each."""
     columns = {
         "logp": tokens.logp,
         "entropy": tokens.entropy,
@@ -95,7 +104,7 @@ def _per_token(tokens: Tokens, signal: Signal, place: int) -> dict[str, list[Any
         "advantage": signal.advantage,
         "weight": signal.weight,
     }
-    return {name: values[place].detach()[mask].tolist() for name, values in columns.items()}
+    return {name: values.detach().cpu() for name, values in columns.items()}
 
 
 def read_rollouts(folder: Path) -> list[dict[str, Any]]:

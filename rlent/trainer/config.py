@@ -1,6 +1,7 @@
 """TRL's GRPOConfig, minus the options that would act behind the interventions' back."""
 
 from dataclasses import fields
+from math import gcd
 from typing import Any
 
 from trl.trainer.grpo_config import GRPOConfig
@@ -77,6 +78,12 @@ class EntropyGRPOConfig(GRPOConfig):
     def updates_per_generation(self) -> float:
         """Optimiser steps taken on one generation batch; at most 1 means on-policy."""
         return self.steps_per_generation * self.num_iterations / self.gradient_accumulation_steps
+
+    @property
+    def steps_to_fresh_rollouts(self) -> int:
+        """Optimiser steps after which no generation batch is left half used: a checkpoint loses nothing there."""
+        micro_batches = self.steps_per_generation * self.num_iterations
+        return micro_batches // gcd(micro_batches, self.gradient_accumulation_steps)
 
 
 def own_config(args: GRPOConfig | None) -> EntropyGRPOConfig:

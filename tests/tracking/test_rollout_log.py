@@ -37,7 +37,9 @@ def test_rows_hold_what_the_first_update_saw(log: RolloutLog, tmp_path: Path) ->
     later = replace(tokens, logp=tokens.logp - 1)
     log.record(torch.arange(4), later, signal)
     log.flush()
-    table = pq.read_table(tmp_path / "rollouts" / "step-000003.rank-1.parquet").to_pylist()
+    table = pq.read_table(
+        tmp_path / "rollouts" / "step-000003.batch-000.rank-1.parquet"
+    ).to_pylist()
     assert len(table) == 4
     for row, record in enumerate(table):
         mask = tokens.mask[row]
@@ -64,6 +66,16 @@ def test_a_new_batch_writes_the_one_before(log: RolloutLog, tmp_path: Path) -> N
     assert [row["step"] for row in read_rollouts(tmp_path / "rollouts")] == [1] * 4
     log.flush()
     assert [row["step"] for row in read_rollouts(tmp_path / "rollouts")] == [1] * 4 + [2] * 4
+
+
+def test_several_batches_of_one_step_are_all_kept(log: RolloutLog, tmp_path: Path) -> None:
+    tokens = make_tokens(dtype=torch.float32)
+    for _ in range(3):
+        log.start(make_rollouts(tokens))
+        log.record(torch.arange(4), tokens, make_signal(tokens))
+    log.flush()
+    assert len(list((tmp_path / "rollouts").glob("*.parquet"))) == 3
+    assert len(read_rollouts(tmp_path / "rollouts")) == 12
 
 
 def test_rollouts_that_were_not_trained_on_are_not_written(log: RolloutLog, tmp_path: Path) -> None:

@@ -123,6 +123,32 @@ def test_trainer_takes_objects_and_mappings(tiny_folder: Path, tmp_path: Path) -
         )
 
 
+@pytest.mark.parametrize(
+    ("steps_per_generation", "iterations", "accumulation", "expected"),
+    [
+        (1, 1, 1, 1),
+        (4, 1, 4, 1),
+        (1, 1, 4, 1),
+        (4, 1, 1, 4),
+        (3, 1, 2, 3),
+        (2, 3, 4, 3),
+        (2, 2, 2, 2),
+    ],
+)
+def test_checkpoints_fall_where_all_rollouts_are_used(
+    tmp_path: Path, steps_per_generation: int, iterations: int, accumulation: int, expected: int
+) -> None:
+    config = args(
+        tmp_path,
+        steps_per_generation=steps_per_generation,
+        num_iterations=iterations,
+        gradient_accumulation_steps=accumulation,
+    )
+    micro_batches = steps_per_generation * iterations
+    by_search = next(s for s in range(1, 100) if s * accumulation % micro_batches == 0)
+    assert config.steps_to_fresh_rollouts == expected == by_search
+
+
 def test_plain_trl_arguments_are_refused(tiny_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="interventions own") as raised:
         EntropyGRPOTrainer(
