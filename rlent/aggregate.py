@@ -26,16 +26,23 @@ class Step:
     """Tokens that the denominator counts in the step, summed over ranks and divided by their number (0-d)."""
     max_length: int
     """Longest completion that generation may give."""
+    sequences: Tensor | None = None
+    """Sequences that count in a micro-batch, averaged over the step's micro-batches and over ranks (0-d); None where
+    all of them do."""
+
+    def sequences_of(self, values: PerToken) -> Tensor | int:
+        return len(values) if self.sequences is None else self.sequences.clamp(min=1)
 
 
 def sequence_mean(values: PerToken, count: Counted, step: Step) -> Scalar:
     """Mean over sequences of the mean over tokens (GRPO, arXiv 2402.03300, Eq. 3)."""
-    return (values.sum(-1) / count.sum(-1).clamp(min=1)).mean() / step.micro_batches
+    per_sequence = values.sum(-1) / count.sum(-1).clamp(min=1)
+    return per_sequence.sum() / step.sequences_of(values) / step.micro_batches
 
 
 def sequence_sum(values: PerToken, count: Counted, step: Step) -> Scalar:
     """Mean over sequences of the sum over tokens (LUSPO)."""
-    return values.sum(-1).mean() / step.micro_batches
+    return values.sum() / step.sequences_of(values) / step.micro_batches
 
 
 def token_mean(values: PerToken, count: Counted, step: Step) -> Scalar:
@@ -49,8 +56,8 @@ def step_token_mean(values: PerToken, count: Counted, step: Step) -> Scalar:
 
 
 def constant(values: PerToken, count: Counted, step: Step) -> Scalar:
-    """Sum over ``rows * max_length``, which no completion changes (Dr. GRPO, arXiv 2503.20783)."""
-    return values.sum() / (values.shape[0] * step.max_length) / step.micro_batches
+    """Sum over ``sequences * max_length``, which no completion changes (Dr. GRPO, arXiv 2503.20783)."""
+    return values.sum() / (step.sequences_of(values) * step.max_length) / step.micro_batches
 
 
 Aggregate = Callable[[PerToken, Counted, Step], Scalar]

@@ -68,7 +68,7 @@ def build_objective(
     """The objective of a TRL loss type.
 
     Args:
-        level: ``sequence`` averages the log-ratio over the sequence (GSPO for the clipped losses).
+        level: whose ratio is bounded.
         dual_clip: TRL's ``delta``; read by the clipped losses.
         temperatures: SAPO's, for positive and for other advantages.
     """
@@ -76,8 +76,7 @@ def build_objective(
     surrogate = names.surrogate
     options: dict[str, Any] = {"level": level}
     if surrogate == "ppo":
-        surrogate = "gspo" if level == "sequence" else "ppo"
-        options = {"dual_clip": dual_clip}
+        options["dual_clip"] = dual_clip
     elif surrogate == "sapo":
         options["temperature_positive"], options["temperature_negative"] = temperatures
     return Objective(

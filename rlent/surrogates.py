@@ -18,16 +18,25 @@ from torch import Tensor
 from rlent.numerics import fill, log_ratio, safe_ratio, unit
 from rlent.types import Signal, Tokens
 
-Level = Literal["token", "sequence"]
+Level = Literal["token", "sequence", "sequence_arithmetic"]
+"""What a ratio belongs to: a token; a sequence, by the geometric mean of its tokens' ratios (GSPO, arXiv 2507.18071,
+Eq. 7); a sequence, by their arithmetic mean (GRPO-S, arXiv 2508.04349, Eq. 10)."""
+
 PerToken = Float[Tensor, "b t"]
 
 
 def ratio_exponent(tokens: Tokens, level: Level) -> Float[Tensor, "*b #t"]:
-    """``log r`` per token, or its mean over the sequence (GSPO, arXiv 2507.18071, Eq. 7), shape [b 1]."""
+    """``log r`` of every token, or of every sequence with shape [b 1]; 0 for a sequence without tokens."""
     per_token = log_ratio(tokens.logp, tokens.old_logp, tokens.mask)
     if level == "token":
         return per_token
-    return per_token.sum(-1, keepdim=True) / tokens.mask.sum(-1, keepdim=True).clamp(min=1)
+    count = tokens.mask.sum(-1, keepdim=True).clamp(min=1)
+    if level == "sequence":
+        return per_token.sum(-1, keepdim=True) / count
+    # A sequence without tokens keeps its zeros, because the log of an empty sum has no gradient.
+    inside = tokens.mask | ~tokens.mask.any(-1, keepdim=True)
+    total = per_token.masked_fill(~inside, -torch.inf).logsumexp(-1, keepdim=True)
+    return total - inside.sum(-1, keepdim=True).to(total.dtype).log()
 
 
 def ppo(
@@ -38,7 +47,7 @@ def ppo(
     Value: that of PPO. Gradient: ``-F A grad logp`` with ``F = r`` inside the bounds, ``keep_low * low`` where
     ``r < low`` and ``A < 0``, ``keep_high * high`` where ``r > high`` and ``A > 0``. With ``keep = 0`` this is PPO
     (arXiv 1707.06347, Eq. 7), with ``keep = 1`` GPPO (arXiv 2508.07629, Eq. 11), between them CE-GPPO (arXiv
-    2509.20712, Eq. 8).
+    2509.20712, Eq. 8). At the level ``sequence`` it is GSPO (arXiv 2507.18071, Eq. 5).
 
     Args:
         dual_clip: for ``A < 0`` the loss stops at ``dual_clip * |A|`` and sends no gradient beyond (arXiv
@@ -59,11 +68,6 @@ def ppo(
         beyond = (value > dual_clip) & (advantage < 0)
         value, slope = value.masked_fill(beyond, dual_clip), slope.masked_fill(beyond, 0.0)
     return fill(-advantage * (value + slope * (unit(exponent) - 1)), tokens.mask)
-
-
-def gspo(tokens: Tokens, signal: Signal, *, dual_clip: float | None = None) -> PerToken:
-    """``ppo`` on the sequence ratio ``exp(mean_t (logp - old_logp))`` (GSPO, arXiv 2507.18071, Eq. 5)."""
-    return ppo(tokens, signal, level="sequence", dual_clip=dual_clip)
 
 
 def cispo(tokens: Tokens, signal: Signal, *, level: Level = "token") -> PerToken:
@@ -107,7 +111,6 @@ _BOUNDS = frozenset({"clip_low", "clip_high"})
 
 SURROGATES: dict[str, Surrogate] = {
     "ppo": Surrogate(function=ppo, reads=_BOUNDS | {"keep_low", "keep_high"}),
-    "gspo": Surrogate(function=gspo, reads=_BOUNDS | {"keep_low", "keep_high"}),
     "cispo": Surrogate(function=cispo, reads=_BOUNDS),
     "sapo": Surrogate(function=sapo, reads=frozenset()),
 }

@@ -31,13 +31,23 @@ class Rollouts:
     """Log-probability under the policy that generated; None unless an intervention needs it."""
     old_entropy: Float[Tensor, "n t"] | None
     ref_logp: Float[Tensor, "n t"] | None
+    texts: tuple[str, ...] | None
+    """The completions, decoded; None unless an intervention needs them."""
     reward_parts: Float[Tensor, "n k"]
+    reward_names: tuple[str, ...]
+    """Names of the ``k`` reward functions."""
     reward: Float[Tensor, " n"]
+    """Weighted sum of the parts, as far as earlier interventions have left it; NaN where it could not be scored."""
     truncated: Bool[Tensor, " n"]
     """The completion stopped at the length limit, not at an end-of-sequence token."""
     answers: tuple[str, ...] | None
+    """Reference answers, if the data has them."""
     step: int
     reduce: Reduce = LOCAL
+
+    def named_reward(self, name: str | None) -> Float[Tensor, " n"]:
+        """The part of one reward function, unweighted, or the whole reward for None."""
+        return self.reward if name is None else self.reward_parts[:, self.reward_names.index(name)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +62,11 @@ class Tokens:
     ref_logp: Float[Tensor, "b t"] | None
     mask: Bool[Tensor, "b t"]
     group: Int[Tensor, " b"]
+    reward: Float[Tensor, " b"]
+    """Reward of the completion, after ``on_rewards``; NaN where it could not be scored."""
     step: int
+    ref_kl: Float[Tensor, "b t"] | None = None
+    """Exact KL divergence from the reference policy where ``Selection.select`` holds, with gradient; 0 elsewhere."""
     reduce: Reduce = LOCAL
 
 

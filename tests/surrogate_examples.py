@@ -14,7 +14,7 @@ LOW, HIGH = 0.8, 1.28
 def drifted(level: str = "token", seed: int = 1) -> tuple[Tokens, Signal]:
     """Ratios of that level on both sides of both bounds, with advantages of both signs."""
     tokens = make_tokens(24, 9, seed=seed, drift=1.0)
-    if level == "sequence":  # whole rows move, because a row's own drifts average out
+    if level != "token":  # whole rows move, because a row's own drifts average out
         shift = torch.linspace(-1.0, 1.0, 24, dtype=torch.float64).unsqueeze(1)
         tokens = replace(tokens, logp=(tokens.logp.detach() + shift).requires_grad_())
     return tokens, make_signal(tokens, seed=seed, low=LOW, high=HIGH)
@@ -26,7 +26,8 @@ def plain_ratio(tokens: Tokens, level: str) -> Tensor:
         return (tokens.logp - tokens.old_logp).exp()
     rows = []
     for logp, old_logp, mask in zip(tokens.logp, tokens.old_logp, tokens.mask, strict=True):
-        ratio = (logp[mask] - old_logp[mask]).mean().exp()
+        ratios = (logp[mask] - old_logp[mask]).exp()
+        ratio = ratios.mean() if level == "sequence_arithmetic" else ratios.log().mean().exp()
         rows.append(ratio.expand(len(mask)))
     return torch.stack(rows)
 

@@ -91,6 +91,23 @@ def test_nothing_counted_gives_zero_and_a_finite_gradient(name: str) -> None:
     assert gradient.isfinite().all()
 
 
+@pytest.mark.parametrize("name", ["sequence_mean", "sequence_sum", "constant"])
+def test_sequences_that_were_given_up_leave_the_mean(name: str) -> None:
+    values, count = make_values()
+    given_up = torch.zeros(len(values), dtype=torch.bool)
+    given_up[1] = True
+    count = count & ~given_up.unsqueeze(1)
+    values = fill(values, count)
+    kept = Step(
+        micro_batches=1,
+        tokens=count.sum(),
+        max_length=MAX_LENGTH,
+        sequences=(~given_up).sum(),
+    )
+    expected = by_loops(name, values[~given_up], count[~given_up], step_of(count))
+    assert AGGREGATES[name](values, count, kept).item() == pytest.approx(expected)
+
+
 def test_the_denominator_counts_tokens_whose_value_is_zero() -> None:
     values = torch.tensor([[4.0, 0.0, 0.0, 0.0]])
     count = torch.tensor([[True, True, True, False]])

@@ -18,7 +18,7 @@ LAYERS: dict[str, set[str]] = {
     "aggregate": set(),
     "surrogates": {"numerics", "types"},
     "objective": {"aggregate", "numerics", "surrogates", "types"},
-    "interventions": {"errors", "reduce", "types", "numerics", "divergences"},
+    "interventions": {"advantages", "errors", "reduce", "types", "numerics", "divergences"},
     "data": {"errors"},
     "config": {"errors", "data", "interventions"},
     "tracking": {"errors", "types"},

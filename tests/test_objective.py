@@ -207,8 +207,13 @@ def test_the_two_terms_have_their_own_denominators() -> None:
     ("loss_type", "level", "surrogate", "options"),
     [
         ("grpo", "token", "ppo", {"dual_clip": 3.0}),
-        ("grpo", "sequence", "gspo", {"dual_clip": 3.0}),
-        ("luspo", "sequence", "gspo", {"dual_clip": 3.0}),
+        ("grpo", "sequence", "ppo", {"level": "sequence", "dual_clip": 3.0}),
+        (
+            "luspo",
+            "sequence_arithmetic",
+            "ppo",
+            {"level": "sequence_arithmetic", "dual_clip": 3.0},
+        ),
         ("cispo", "sequence", "cispo", {"level": "sequence"}),
         (
             "sapo",

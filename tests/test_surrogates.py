@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlent.surrogates import cispo, gspo, ppo, ratio_exponent, sapo
+from rlent.surrogates import cispo, ppo, ratio_exponent, sapo
 from rlent.types import Tokens
 from tests.interventions.examples import make_tokens
 from tests.surrogate_examples import (
@@ -72,7 +72,7 @@ def sapo_formula(positive: float, negative: float) -> Formula:
     return formula
 
 
-@pytest.mark.parametrize("level", ["token", "sequence"])
+@pytest.mark.parametrize("level", ["token", "sequence", "sequence_arithmetic"])
 @pytest.mark.parametrize("dual_clip", [None, 3.0, 1.5])
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_ppo_is_the_clipped_surrogate(level: Any, dual_clip: float | None, seed: int) -> None:
@@ -82,7 +82,7 @@ def test_ppo_is_the_clipped_surrogate(level: Any, dual_clip: float | None, seed:
 
 
 def test_the_examples_reach_every_branch() -> None:
-    for level in ("token", "sequence"):
+    for level in ("token", "sequence", "sequence_arithmetic"):
         tokens, signal = drifted(level)
         ratio, mask = plain_ratio(tokens, level), tokens.mask
         sides = {"below": ratio < LOW, "above": ratio > HIGH, "far above": ratio > 1.5}
@@ -91,14 +91,18 @@ def test_the_examples_reach_every_branch() -> None:
             assert (side & (signal.advantage < 0) & mask).any()
 
 
-@pytest.mark.parametrize("dual_clip", [None, 1.5])
-def test_gspo_is_the_clipped_surrogate_of_the_sequence_ratio(dual_clip: float | None) -> None:
-    tokens, signal = drifted("sequence")
-    expected = ppo_formula(dual_clip)(plain_ratio(tokens, "sequence"), signal.advantage)
-    assert_same(gspo(tokens, signal, dual_clip=dual_clip), expected, tokens)
+def test_a_sequence_without_tokens_has_ratio_one_and_no_gradient() -> None:
+    tokens, _ = drifted()
+    tokens = replace(tokens, mask=tokens.mask & (torch.arange(24) > 0).unsqueeze(1))
+    for level in ("sequence", "sequence_arithmetic"):
+        exponent = ratio_exponent(tokens, level)
+        assert exponent[0].item() == 0.0
+        (gradient,) = torch.autograd.grad(exponent.sum(), tokens.logp)
+        assert not gradient[0].any()
+        assert gradient.isfinite().all()
 
 
-@pytest.mark.parametrize("level", ["token", "sequence"])
+@pytest.mark.parametrize("level", ["token", "sequence", "sequence_arithmetic"])
 def test_keeping_everything_is_gppo(level: Any) -> None:
     tokens, signal = drifted(level)
     one = torch.ones_like(signal.keep_low)
@@ -147,7 +151,7 @@ def test_gradient_factors_of_ppo_gppo_and_ce_gppo(
     assert (-gradient / sign).flatten().tolist() == pytest.approx(factors, abs=1e-12)
 
 
-@pytest.mark.parametrize("level", ["token", "sequence"])
+@pytest.mark.parametrize("level", ["token", "sequence", "sequence_arithmetic"])
 @pytest.mark.parametrize("bounds", [(LOW, HIGH), (0.0, 1.1)])
 def test_cispo_multiplies_the_log_probability_by_a_clipped_constant(
     level: Any, bounds: tuple[float, float]
@@ -160,7 +164,7 @@ def test_cispo_multiplies_the_log_probability_by_a_clipped_constant(
     assert_same(cispo(tokens, signal, level=level), expected, tokens)
 
 
-@pytest.mark.parametrize("level", ["token", "sequence"])
+@pytest.mark.parametrize("level", ["token", "sequence", "sequence_arithmetic"])
 @pytest.mark.parametrize(("positive", "negative"), [(1.0, 1.05), (0.5, 3.0)])
 def test_sapo_is_the_soft_gate(level: Any, positive: float, negative: float) -> None:
     tokens, signal = drifted(level)

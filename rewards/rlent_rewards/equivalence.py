@@ -21,17 +21,20 @@ def grade(answer: str | None, reference: str) -> Verdict:
         return "unparsed"
     if text_refusal(answer):
         return "refused"
-    given, expected = plain_number(answer), plain_number(reference)
-    if given and expected:
-        return "correct" if same_number(given, expected) else "wrong"
+    numbers = plain_number(answer), plain_number(reference)
+    if numbers[0] and numbers[1]:
+        return "correct" if same_number(numbers[0], numbers[1]) else "wrong"
     parsed = _parse(answer)
     if not parsed:
         return "unparsed"
     if expression_refusal(parsed[0]):
         return "refused"
+    expected = _parse(reference)
+    if expected and _far_apart(expected[0], parsed[0]):
+        return "wrong"
     _, verify = _math_verify()
     # math-verify's timeout is an alarm signal, which only the main thread may set; 0 sets none.
-    matches = verify(list(_parse(reference)), list(parsed), timeout_seconds=0)
+    matches = verify(list(expected), list(parsed), timeout_seconds=0)
     return "correct" if matches else "wrong"
 
 
@@ -43,6 +46,39 @@ def reference_problem(reference: str) -> str | None:
         return None
     parsed = _parse(reference)
     return expression_refusal(parsed[0]) if parsed else "neither a number nor LaTeX"
+
+
+def _far_apart(left: Any, right: Any) -> bool:
+    """Whether both are numbers that none of math-verify's rules makes equal.
+
+    Those rules are equality, at worst to 6 decimal places, and a percent sign read as a unit.
+    Looking at the values first spares SymPy's ``simplify``, by which math-verify finds that two
+    numbers differ and which takes 10 ms or more.
+    """
+    import sympy
+
+    if not (_is_algebraic(left) and _is_algebraic(right)):
+        return False
+    values = left.evalf(15), right.evalf(15)
+    if not all(isinstance(value, sympy.Number) for value in values):
+        return False
+    a, b = map(float, values)
+    # A value that is infinite as a float fails this comparison, and math-verify decides.
+    return min(abs(a * scale - b) for scale in (1, 100, 0.01)) > 1e-4 * (1 + abs(a) + abs(b))
+
+
+def _is_algebraic(expression: Any) -> bool:
+    """Whether it holds rational numbers, pi, e, sums, products and rational powers only.
+
+    Their values take no time. Those of functions and of towers of powers may take for ever.
+    """
+    import sympy
+
+    return all(
+        isinstance(part, sympy.Rational | sympy.Float | sympy.NumberSymbol | sympy.Add | sympy.Mul)
+        or (isinstance(part, sympy.Pow) and isinstance(part.exp, sympy.Rational))
+        for part in sympy.preorder_traversal(expression)
+    )
 
 
 @lru_cache(maxsize=4096)

@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, get_args
 
+from rlent_rewards.choices import check_choice
 from rlent_rewards.equivalence import grade, reference_problem
 from rlent_rewards.extraction import Extraction, clean, extract_answer
 from rlent_rewards.protocol import Completion, column, completion_text
@@ -35,14 +35,7 @@ class MathAnswer:
     "last_number", or "auto": the first of these that is there."""
 
     def __post_init__(self) -> None:
-        methods = get_args(Extraction)
-        if self.extract not in methods:
-            nearest = get_close_matches(str(self.extract), methods, n=1)
-            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-            raise ValueError(
-                f"math_answer: extract must be one of {', '.join(methods)}; "
-                f"given: {self.extract!r}{hint}"
-            )
+        check_choice("math_answer: extract", self.extract, get_args(Extraction))
 
     @property
     def __name__(self) -> str:

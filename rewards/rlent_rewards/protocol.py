@@ -1,11 +1,16 @@
 """What a reward is, and how it reads the completions and columns that TRL passes."""
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any, Protocol
+
+from rlent_rewards.choices import did_you_mean
 
 Completion = str | Sequence[Mapping[str, Any]]
 """A text, or a conversation such as ``[{"role": "assistant", "content": "42"}]``."""
+
+
+_FROM_TRL = frozenset({"prompts", "completion_ids"})
+"""Lists that TRL passes beside the columns of the dataset."""
 
 
 class Reward(Protocol):
@@ -52,10 +57,12 @@ def column(columns: Mapping[str, Any], name: str, *, rows: int) -> Sequence[Any]
         ValueError: there is no such column, or its length is not ``rows``.
     """
     if name not in columns:
-        present = sorted(key for key, value in columns.items() if isinstance(value, list | tuple))
-        nearest = get_close_matches(name, present, n=1)
-        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-        raise ValueError(f"no column {name!r} in the dataset; columns present: {present}{hint}")
+        lists = {key for key, value in columns.items() if isinstance(value, list | tuple)}
+        present = sorted(lists - _FROM_TRL)
+        raise ValueError(
+            f"no column {name!r} in the dataset; columns present: {present}"
+            f"{did_you_mean(name, present)}"
+        )
     values = columns[name]
     if len(values) != rows:
         raise ValueError(f"column {name!r} has {len(values)} values for {rows} completions")

@@ -37,7 +37,6 @@ _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _REQUIRED = {
     "model": "add `model: {name: ...}`",
     "data": "add a `data:` section",
-    "rewards": "add `rewards: [math_answer]`",
 }
 
 

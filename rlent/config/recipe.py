@@ -127,8 +127,8 @@ class Recipe:
     """What is trained."""
     data: DataSection
     """What it is trained on."""
-    rewards: tuple[WeightedReward, ...]
-    """At least one, with distinct names."""
+    rewards: tuple[WeightedReward, ...] = ()
+    """With distinct names; at least one, unless an intervention makes the reward."""
     interventions: tuple[Intervention, ...] = ()
     """In the order in which they act."""
     trainer: dict[str, Any] = field(default_factory=dict)
@@ -149,8 +149,15 @@ class Recipe:
             raise ConfigError(
                 "not the name of a folder", key="name", expected="a name without /", given=self.name
             )
-        if not self.rewards:
-            raise ConfigError("at least one reward is needed", key="rewards")
+        made = any("reward" in intervention.overwrites for intervention in self.interventions)
+        if not self.rewards and not made:
+            raise ConfigError(
+                "at least one reward is needed",
+                key="rewards",
+                remedy="add `rewards: [math_answer]`, or an intervention that makes the reward, such as majority_vote",
+            )
+        if not self.rewards and self.evaluation:
+            raise ConfigError("an evaluation needs a reward that scores", key="evaluation")
         names = [reward.name for reward in self.rewards]
         for position, name in enumerate(names):
             if name in names[:position]:

@@ -66,7 +66,7 @@ def verl_cispo(case: Case) -> Outputs:
 def verl_gspo(case: Case) -> Outputs:
     tokens = tokens_of(case)
     signal = _leave_out_empty_rows(_verl_signal(case, tokens), tokens.mask)
-    return _verl_outputs(tokens, signal, _objective("gspo", "sequence_mean"))
+    return _verl_outputs(tokens, signal, _objective("ppo", "sequence_mean", level="sequence"))
 
 
 def verl_sapo(case: Case) -> Outputs:

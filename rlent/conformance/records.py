@@ -23,6 +23,7 @@ def tokens_of(case: Case, *, entropy: Float[Tensor, "b t"] | None = None) -> Tok
         ref_logp=case.inputs.get("ref_logp"),
         mask=case.mask,
         group=torch.zeros(len(logp), dtype=torch.int64),
+        reward=torch.zeros_like(logp[:, 0]),
         step=0,
     )
 

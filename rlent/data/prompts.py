@@ -19,14 +19,16 @@ Message = dict[str, Any]
 
 
 def with_prompts(table: "Dataset", section: DataSection) -> "Dataset":
-    """The table with `prompt` and `answer` columns in front, without `TRL_COLUMNS`.
+    """The table with `prompt` and, if there are labels, `answer` columns in front, without `TRL_COLUMNS`.
 
     Raises ConfigError when a column is missing, or a row has no usable prompt or answer.
     """
     from datasets import Dataset, concatenate_datasets
 
-    answers = _answers(table, section.answer)
-    made = Dataset.from_dict({"prompt": _prompts(table, section), "answer": answers})
+    columns: dict[str, list[Any]] = {"prompt": _prompts(table, section)}
+    if section.answer is not None:
+        columns["answer"] = _answers(table, section.answer)
+    made = Dataset.from_dict(columns)
     replaced = {"prompt", "answer"} | TRL_COLUMNS
     others = [name for name in table.column_names if name not in replaced]
     if not others:

@@ -30,8 +30,9 @@ class DataSection:
     ``{question}`` inserts a column, ``{{`` and ``}}`` are literal braces. By default the first of
     the columns `prompt`, `question`, `problem` that exists is the prompt. A prompt that already
     is a list of chat messages is kept as it is and takes no template."""
-    answer: str = "answer"
-    """Column of the source that holds the reference answer: one text or number per row."""
+    answer: str | None = "answer"
+    """Column of the source that holds the reference answer: one text or number per row. Null where
+    there are no labels, for a run whose rewards need none."""
     system: str | None = None
     """System message put in front of every prompt; for `style` ``chat`` only."""
     style: Literal["chat", "plain"] = "chat"

@@ -22,7 +22,7 @@ EXPECTED = (
 
 
 def load_rows(section: DataSection) -> "Dataset":
-    """Rows of a data section: `prompt`, `answer` (text), then the other columns of the source.
+    """Rows of a data section: `prompt`, `answer` (text, if there are labels), then the other columns of the source.
 
     `prompt` is a list of chat messages, or text for `style` ``plain``. The same section gives the
     same rows in the same order. Columns whose names TRL reads in its own way are left out (see

@@ -6,7 +6,16 @@ interventions``, and the laws of ``tests/laws``. ``docs/adding-an-intervention.m
 """
 
 from rlent.interventions.chain import Chain, chain
+from rlent.interventions.clip_higher import ClipHigher
+from rlent.interventions.clip_preserve import ClipPreserve
+from rlent.interventions.dynamic_sampling import DynamicSampling
+from rlent.interventions.entropy_band import EntropyBand
+from rlent.interventions.entropy_weighted_reward import EntropyWeightedReward
+from rlent.interventions.forking_otsu import ForkingOtsu
 from rlent.interventions.forking_tokens import ForkingTokens
+from rlent.interventions.kl_anchor import KLAnchor
+from rlent.interventions.majority_vote import MajorityVote
+from rlent.interventions.positive_likelihood import PositiveLikelihood
 from rlent.interventions.stages import (
     NEEDS,
     STAGES,
@@ -18,7 +27,19 @@ from rlent.interventions.stages import (
 )
 
 TABLE: dict[str, type[Intervention]] = {
-    ForkingTokens.name: ForkingTokens,
+    cls.name: cls
+    for cls in (
+        ForkingTokens,
+        ForkingOtsu,
+        MajorityVote,
+        DynamicSampling,
+        EntropyWeightedReward,
+        EntropyBand,
+        KLAnchor,
+        ClipHigher,
+        ClipPreserve,
+        PositiveLikelihood,
+    )
 }
 
 __all__ = [
@@ -26,10 +47,19 @@ __all__ = [
     "STAGES",
     "TABLE",
     "Chain",
+    "ClipHigher",
+    "ClipPreserve",
+    "DynamicSampling",
+    "EntropyBand",
+    "EntropyWeightedReward",
+    "ForkingOtsu",
     "ForkingTokens",
     "Intervention",
+    "KLAnchor",
+    "MajorityVote",
     "Mean",
     "Metrics",
+    "PositiveLikelihood",
     "StepStatistics",
     "chain",
     "implemented_stages",

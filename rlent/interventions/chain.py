@@ -8,21 +8,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rlent.errors import ConfigError
 from rlent.interventions.stages import (
-    Buildable,
     Intervention,
     Metrics,
     OnAdvantages,
+    OnFilter,
     OnRewards,
     OnSelect,
     OnStep,
     OnTokens,
     Stateful,
     StepStatistics,
+    built,
 )
 from rlent.types import Rollouts, Selection, Signal, Tokens
 
@@ -47,11 +48,20 @@ class Chain:
     def needs(self) -> frozenset[str]:
         return frozenset().union(*(link.config.needs for link in self.links))
 
+    @property
+    def resample_rounds(self) -> int:
+        return max((link.config.resample_rounds for link in self.links), default=0)
+
     def on_rewards(self, rollouts: Rollouts) -> tuple[Float[Tensor, " n"], Metrics]:
         def stage(part: OnRewards, reward: Tensor) -> tuple[Tensor, Metrics]:
             return part.on_rewards(replace(rollouts, reward=reward))
 
         return self._run(OnRewards, stage, rollouts.reward)
+
+    def on_filter(
+        self, rollouts: Rollouts, keep: Bool[Tensor, " n"]
+    ) -> tuple[Bool[Tensor, " n"], Metrics]:
+        return self._run(OnFilter, lambda p, value: p.on_filter(rollouts, value), keep)
 
     def on_advantages(
         self, rollouts: Rollouts, advantage: Float[Tensor, "n t"]
@@ -116,9 +126,11 @@ def chain(configs: Sequence[Intervention]) -> Chain:
     """Put interventions in order.
 
     Raises:
-        ConfigError: one is listed twice, or one replaces a field that an earlier one has written.
+        ConfigError: one is listed twice, or one replaces a field that an earlier one has written, or changes a field
+            that an earlier one has read.
     """
     written: dict[str, str] = {}
+    read: dict[str, str] = {}
     for position, config in enumerate(configs):
         key = f"interventions.{position}.{config.name}"
         if any(config.name == other.name for other in configs[:position]):
@@ -131,10 +143,12 @@ def chain(configs: Sequence[Intervention]) -> Chain:
                 key=key,
                 remedy=f"list {config.name} before {written[field]}, or keep one of the two",
             )
+        for field in sorted(config.writes & read.keys()):
+            raise ConfigError(
+                f"{config.name} changes {field!r}, which {read[field]} has read before it",
+                key=key,
+                remedy=f"list {config.name} before {read[field]}",
+            )
         written |= dict.fromkeys(config.writes, config.name)
-    return Chain(
-        tuple(
-            Link(config=config, stages=config.build() if isinstance(config, Buildable) else config)
-            for config in configs
-        )
-    )
+        read |= dict.fromkeys(config.reads, config.name)
+    return Chain(tuple(Link(config=config, stages=built(config)) for config in configs))

@@ -33,8 +33,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from rlent.interventions.stages import Intervention, Mean, Metrics
-from rlent.numerics import fill, top_share, top_share_within
+from rlent.interventions.selection_metrics import selection_metrics
+from rlent.interventions.stages import Intervention, Metrics
+from rlent.numerics import top_share, top_share_within
 from rlent.reduce import LOCAL, Reduce
 from rlent.types import Rollouts, Selection, Signal, Tokens
 
@@ -111,7 +112,7 @@ class ForkingTokens(Intervention):
         candidates = selection.select & rollouts.mask
         chosen = self._choose(rollouts.old_entropy, candidates, rollouts.group, rollouts.reduce)
         count = chosen if self.denominator == "kept" else selection.count
-        metrics = _metrics(chosen, rollouts.old_entropy, rollouts.mask)
+        metrics = selection_metrics(chosen, rollouts.old_entropy, rollouts.mask)
         return Selection(select=chosen, count=count), metrics
 
     def on_tokens(self, tokens: Tokens, signal: Signal) -> tuple[Signal, Metrics]:
@@ -122,7 +123,9 @@ class ForkingTokens(Intervention):
         assert entropy is not None
         chosen = self._choose(entropy, signal.select & tokens.mask, tokens.group, LOCAL)
         count = chosen if self.denominator == "kept" else signal.count
-        return replace(signal, select=chosen, count=count), _metrics(chosen, entropy, tokens.mask)
+        return replace(signal, select=chosen, count=count), selection_metrics(
+            chosen, entropy, tokens.mask
+        )
 
     def _choose(self, entropy: Tensor, candidates: Tensor, group: Tensor, reduce: Reduce) -> Tensor:
         score = entropy if self.keep == "highest" else -entropy
@@ -136,12 +139,3 @@ class ForkingTokens(Intervention):
             case "sequence":
                 rows = torch.arange(len(candidates), device=candidates.device)
                 return top_share_within(score, candidates, self.fraction, rows)
-
-
-def _metrics(chosen: Tensor, entropy: Tensor, mask: Tensor) -> Metrics:
-    dropped = mask & ~chosen
-    return {
-        "kept_share": Mean(chosen.sum(), mask.sum()),
-        "entropy_kept": Mean(fill(entropy, chosen).sum(), chosen.sum()),
-        "entropy_dropped": Mean(fill(entropy, dropped).sum(), dropped.sum()),
-    }

@@ -6,15 +6,20 @@ An intervention is a frozen config dataclass that derives from ``Intervention`` 
 stage              called                          sees                               returns
 =================  ==============================  =================================  =====================
 ``on_rewards``     once per generation batch       Rollouts                           reward [n]
+``on_filter``      once per generation batch       Rollouts, keep [n]                 keep [n]
 ``on_advantages``  once per generation batch       Rollouts, advantage [n t]          advantage [n t]
 ``on_select``      once per generation batch       Rollouts, Selection                Selection
 ``on_tokens``      every micro-batch, with grad    Tokens, Signal                     Signal
 ``on_step``        once per optimiser step         StepStatistics                     nothing
 =================  ==============================  =================================  =====================
 
-The first four return ``(value, metrics)``. Metrics are named without the intervention's name, which ``chain`` puts in
+All but the last return ``(value, metrics)``. Metrics are named without the intervention's name, which ``chain`` puts in
 front. A metric is a finite number that every rank agrees on, or a ``Mean`` whose parts are summed over micro-batches
 and ranks; every rank must emit the same names each time.
+
+Completions that ``on_filter`` gives up take no part in anything that follows: their advantages are not part of the
+group's statistics and their mask is false. Where all of a group are given up and ``resample_rounds`` is positive, the
+trainer generates from other prompts in its place.
 
 An intervention that carries state between steps implements ``build()``, which returns a fresh object with the same
 stages and with ``state_dict`` and ``load_state_dict``; everything else is its own state-free object.
@@ -24,12 +29,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rlent.types import Rollouts, Selection, Signal, Tokens
 
-STAGES = ("on_rewards", "on_advantages", "on_select", "on_tokens", "on_step")
+STAGES = ("on_rewards", "on_filter", "on_advantages", "on_select", "on_tokens", "on_step")
 
 NEEDS: dict[str, str] = {
     "entropy": "the entropy of every token under the current policy",
@@ -37,6 +42,8 @@ NEEDS: dict[str, str] = {
     "old_entropy": "the entropy of every token under the policy that generated it",
     "old_logp": "the log-probability of every token under the policy that generated it",
     "ref_logp": "the log-probability of every token under the reference policy",
+    "ref_kl": "the exact KL divergence of the current from the reference policy at every selected token",
+    "texts": "the text of every completion",
     "whole_groups": "all completions of a prompt on one rank",
     "several_updates": "more than one optimiser step per generation batch",
     "micro_batch_denominator": "a loss whose denominator is known inside each micro-batch",
@@ -48,8 +55,8 @@ NEEDS: dict[str, str] = {
 class Mean:
     """A metric that is ``total / count`` after both were summed over micro-batches and ranks."""
 
-    total: Tensor
-    count: Tensor
+    total: Tensor | float | int
+    count: Tensor | float | int
 
 
 Metrics = Mapping[str, Mean | Tensor | float]
@@ -79,10 +86,27 @@ class Intervention:
     """Fields of the records that it changes: ``reward`` or names of ``Signal`` fields."""
     overwrites: ClassVar[frozenset[str]] = frozenset()
     """Those of them that it replaces without regard to their earlier value."""
+    reads: ClassVar[frozenset[str]] = frozenset()
+    """Fields of ``Signal`` that it looks at without changing them: who changes them must be listed before it."""
 
     @property
     def needs(self) -> frozenset[str]:
         """Names out of ``NEEDS``, as this configuration requires them."""
+        return frozenset()
+
+    @property
+    def resample_rounds(self) -> int:
+        """How often other prompts may be generated from in place of groups that ``on_filter`` gave up."""
+        return 0
+
+    @property
+    def smallest_group(self) -> int:
+        """Completions that every prompt must have at least."""
+        return 1
+
+    @property
+    def named_rewards(self) -> frozenset[str]:
+        """Names of reward functions that this configuration speaks of."""
         return frozenset()
 
     @classmethod
@@ -94,6 +118,13 @@ class Intervention:
 @runtime_checkable
 class OnRewards(Protocol):
     def on_rewards(self, rollouts: Rollouts) -> tuple[Float[Tensor, " n"], Metrics]: ...
+
+
+@runtime_checkable
+class OnFilter(Protocol):
+    def on_filter(
+        self, rollouts: Rollouts, keep: Bool[Tensor, " n"]
+    ) -> tuple[Bool[Tensor, " n"], Metrics]: ...
 
 
 @runtime_checkable
@@ -130,6 +161,12 @@ class Buildable(Protocol):
     def build(self) -> object: ...
 
 
-def implemented_stages(intervention: object) -> tuple[str, ...]:
-    """The stages that an intervention, or its class, implements, in the order they run."""
-    return tuple(stage for stage in STAGES if hasattr(intervention, stage))
+def built(config: Intervention) -> object:
+    """The object that runs an intervention's stages: fresh where it carries state, else the configuration itself."""
+    return config.build() if isinstance(config, Buildable) else config
+
+
+def implemented_stages(config: Intervention) -> tuple[str, ...]:
+    """The stages that an intervention implements, in the order they run."""
+    stages = built(config)
+    return tuple(stage for stage in STAGES if hasattr(stages, stage))

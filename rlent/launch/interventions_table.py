@@ -2,7 +2,7 @@
 
 from dataclasses import fields
 
-from rlent.interventions import STAGES, TABLE, Intervention
+from rlent.interventions import TABLE, Intervention, implemented_stages
 
 
 def print_table() -> None:
@@ -10,7 +10,7 @@ def print_table() -> None:
     for name, cls in TABLE.items():
         default = cls()
         print(f"{name}  ({cls.paper})")
-        print(f"  stages   {', '.join(stage for stage in STAGES if hasattr(cls, stage))}")
+        print(f"  stages   {', '.join(implemented_stages(default))}")
         print(f"  needs    {', '.join(sorted(default.needs)) or 'nothing'}")
         print(f"  options  {_options(default)}\n")
 

@@ -16,7 +16,7 @@ from rlent.data import (
 from rlent.errors import ConfigError
 from rlent.interventions import Chain, chain
 from rlent.trainer import EntropyGRPOConfig
-from rlent.trainer.needs import check_needs
+from rlent.trainer.needs import check_needs, check_reward_names
 from rlent.trainer.options import build_args
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def prepare(recipe: Recipe, folder: Path) -> Prepared:
         args = build_args(recipe, folder)
         links = chain(recipe.interventions)
         check_needs(links, args)
+        check_reward_names(links, [reward.name for reward in recipe.rewards])
         _check_checkpoints(args)
         split = _split(recipe)
         _check_rewards(recipe, split.train)
@@ -126,7 +127,9 @@ def _check_rewards(recipe: Recipe, rows: "Dataset") -> None:
     columns = {name: [value] for name, value in rows[0].items() if name != "prompt"}
     for position, reward in enumerate(recipe.rewards):
         try:
-            reward.function(completions=[""], **columns)
+            reward.function(
+                prompts=[rows[0]["prompt"]], completions=[""], completion_ids=[[]], **columns
+            )
         except ValueError as error:
             key = f"rewards.{position}.{reward.name}"
             raise ConfigError(str(error), key=key) from error

@@ -45,7 +45,8 @@ def show_plan(prepared: Prepared, folder: Path, checkpoint: Path | None = None) 
         f"learning rate {args.learning_rate:g}"
     )
     say(
-        "rewards    " + ", ".join(f"{reward.name} x {reward.weight:g}" for reward in recipe.rewards)
+        "rewards    "
+        + (", ".join(f"{reward.name} x {reward.weight:g}" for reward in recipe.rewards) or "none")
     )
     _show_interventions(prepared)
     say(f"tracking   {_tracking(prepared)}")

@@ -11,9 +11,11 @@ Batch = dict[str, Any]
 
 
 def loss_mask(batch: Batch) -> Tensor:
-    """Tokens that the policy wrote and that TRL does not mask, [n t]."""
+    """Tokens that the policy wrote, that TRL does not mask, and whose completion was not given up, [n t]."""
     mask = batch["completion_mask"].bool()
-    return mask & batch["tool_mask"].bool() if "tool_mask" in batch else mask
+    if "tool_mask" in batch:
+        mask = mask & batch["tool_mask"].bool()
+    return mask & batch["kept"].unsqueeze(1) if "kept" in batch else mask
 
 
 def truncated(batch: Batch, ends: Sequence[int]) -> Tensor:

@@ -2,12 +2,13 @@
 
 from dataclasses import fields
 from math import gcd
-from typing import Any
+from typing import Any, get_args
 
 from trl.trainer.grpo_config import GRPOConfig
 
 from rlent.errors import ConfigError
 from rlent.objective import LOSS_TYPES
+from rlent.surrogates import Level
 
 OWNED: dict[str, str] = {
     "top_entropy_quantile": "use the intervention forking_tokens: {fraction: ...}; its denominator is a choice",
@@ -52,6 +53,15 @@ class EntropyGRPOConfig(GRPOConfig):
                 expected=", ".join(LOSS_TYPES),
                 given=self.loss_type,
                 choices=LOSS_TYPES,
+            )
+        levels = get_args(Level)
+        if self.importance_sampling_level not in levels:
+            raise ConfigError(
+                "not a level of the ratio",
+                key="trainer.importance_sampling_level",
+                expected=", ".join(levels),
+                given=self.importance_sampling_level,
+                choices=levels,
             )
         self._check_delta()
 

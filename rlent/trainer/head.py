@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from rlent.errors import ConfigError
-from rlent_kernels import token_stats
+from rlent_kernels import token_kl, token_stats
 
 
 @dataclass
@@ -24,6 +24,22 @@ class TokenOutput(ModelOutput):
 
     log_probs: Tensor | None = None
     entropy: Tensor | None = None
+    hidden: Tensor | None = None
+    """Last hidden states [b t-1 d] before the head, when they were asked for."""
+    ref_kl: Tensor | None = None
+    """Exact KL divergence [b t-1] from the reference that was given, 0 outside its rows."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reference:
+    """The reference policy at the positions of a micro-batch."""
+
+    hidden: Tensor
+    """Its last hidden states [b t-1 d]."""
+    weight: Tensor
+    bias: Tensor | None
+    rows: Tensor
+    """Positions [b t-1] at which the divergence is wanted."""
 
 
 def install_token_head(model: PreTrainedModel, temperature: float, impl: str = "auto") -> None:
@@ -42,24 +58,41 @@ def install_token_head(model: PreTrainedModel, temperature: float, impl: str = "
 
     # The wrapped signature must stay the model's own: `generate` checks its keyword arguments against it.
     @functools.wraps(type(model).forward)
-    def forward(self: Any, *args: Any, fused_lm_head: bool = False, **kwargs: Any) -> Any:
+    def forward(
+        self: Any,
+        *args: Any,
+        fused_lm_head: bool = False,
+        return_hidden: bool = False,
+        reference: Reference | None = None,
+        **kwargs: Any,
+    ) -> Any:
         if not fused_lm_head:
             return plain_forward(*args, **kwargs)
         labels = kwargs.pop("labels")
         hidden = self.base_model(*args, **kwargs, use_cache=False).last_hidden_state
         head = self.get_output_embeddings()
         targets = labels[:, 1:].to(hidden.device)
-        stats = token_stats(
-            hidden[:, :-1],
-            head.weight,
-            targets,
-            bias=head.bias,
-            temperature=temperature,
-            logit_scale=scale,
-            softcap=softcap,
-            impl=impl,
+        hidden = hidden[:, :-1]
+        transform = {"temperature": temperature, "logit_scale": scale, "softcap": softcap}
+        stats = token_stats(hidden, head.weight, targets, bias=head.bias, impl=impl, **transform)
+        ref_kl = None
+        if reference is not None:
+            ref_kl = token_kl(
+                hidden,
+                head.weight,
+                reference.hidden,
+                reference.weight,
+                reference.rows,
+                bias=head.bias,
+                ref_bias=reference.bias,
+                **transform,
+            )
+        return TokenOutput(
+            log_probs=stats.log_probs,
+            entropy=stats.entropy,
+            hidden=hidden if return_hidden else None,
+            ref_kl=ref_kl,
         )
-        return TokenOutput(log_probs=stats.log_probs, entropy=stats.entropy)
 
     model.forward = types.MethodType(forward, model)
 

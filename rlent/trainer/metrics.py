@@ -1,7 +1,7 @@
 """Metrics of a step: TRL's names, and exact means over micro-batches and ranks."""
 
 from jaxtyping import Bool, Float
-from torch import Tensor, stack
+from torch import Tensor, as_tensor, device, float64, stack
 
 from rlent.interventions import Mean
 from rlent.numerics import fill, safe_ratio
@@ -13,11 +13,15 @@ from rlent.types import Signal, Tokens
 class MeanMetrics:
     """Running ``total / count`` of named means since the last flush, reduced over ranks once, at the flush."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: device) -> None:
+        self._device = device
         self._sums: dict[str, Tensor] = {}
 
     def add(self, name: str, mean: Mean) -> None:
-        pair = stack([mean.total.detach().double(), mean.count.detach().double()])
+        parts = (mean.total, mean.count)
+        pair = stack(
+            [as_tensor(part, dtype=float64, device=self._device) for part in parts]
+        ).detach()
         self._sums[name] = pair if name not in self._sums else self._sums[name] + pair
 
     def flush(self, reduce: Reduce) -> dict[str, float]:

@@ -1,5 +1,7 @@
 """Can this configuration give each intervention what it needs? If not, the run does not start."""
 
+from collections.abc import Sequence
+
 from rlent.errors import ConfigError
 from rlent.interventions import NEEDS, Chain
 from rlent.interventions.stages import OnRewards
@@ -23,6 +25,13 @@ def check_needs(chain: Chain, args: EntropyGRPOConfig) -> None:
         key = f"interventions.{position}.{link.config.name}"
         for need in sorted(link.config.needs & unmet.keys()):
             raise ConfigError(f"needs {NEEDS[need]}", key=key, remedy=unmet[need])
+        if link.config.smallest_group > args.num_generations:
+            raise ConfigError(
+                f"needs {link.config.smallest_group} completions of every prompt",
+                key=key,
+                given=args.num_generations,
+                remedy=f"set trainer.num_generations to at least {link.config.smallest_group}",
+            )
         for field in sorted(link.config.writes & _BOUND_FIELDS - reads):
             raise ConfigError(
                 f"moves {field}, which the surrogate of loss_type {args.loss_type} does not read",
@@ -39,6 +48,23 @@ def check_needs(chain: Chain, args: EntropyGRPOConfig) -> None:
             )
 
 
+def check_reward_names(chain: Chain, names: Sequence[str]) -> None:
+    """Refuse an intervention that speaks of a reward function which is not listed.
+
+    Raises:
+        ConfigError: names the intervention and the nearest reward function.
+    """
+    for position, link in enumerate(chain.links):
+        for name in sorted(link.config.named_rewards - set(names)):
+            raise ConfigError(
+                "not one of the listed rewards",
+                key=f"interventions.{position}.{link.config.name}.reward",
+                expected=", ".join(names),
+                given=name,
+                choices=names,
+            )
+
+
 def _unmet(args: EntropyGRPOConfig) -> dict[str, str]:
     """Needs that this configuration cannot meet, and the change that would."""
     unmet = {}
@@ -48,8 +74,6 @@ def _unmet(args: EntropyGRPOConfig) -> dict[str, str]:
             f"gradient_accumulation_steps ({args.gradient_accumulation_steps}); with one update per generation batch "
             "every ratio is 1"
         )
-    if args.beta == 0.0:
-        unmet["ref_logp"] = "set trainer.beta above 0, which loads the reference policy"
     rows = args.per_device_train_batch_size * args.steps_per_generation
     if rows % args.num_generations != 0:
         unmet["whole_groups"] = (

@@ -123,7 +123,7 @@ def _managed(recipe: Recipe, folder: Path) -> dict[str, Any]:
             "revision": recipe.model.revision,
             **recipe.model.options,
         },
-        "reward_weights": [reward.weight for reward in recipe.rewards],
+        "reward_weights": [reward.weight for reward in recipe.rewards] or None,
         "remove_unused_columns": False,
         "eval_strategy": "no",
     }

@@ -5,7 +5,6 @@ once and adds what interventions need around TRL's generation; ``trl_contract`` 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,33 +13,39 @@ from torch import Tensor
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl.trainer.grpo_config import GRPOConfig
-from trl.trainer.grpo_trainer import GRPOTrainer
 
-from rlent.advantages import group_advantages
 from rlent.aggregate import Step
 from rlent.config import parse_interventions
 from rlent.divergences import k3
 from rlent.errors import ConfigError
 from rlent.interventions import Intervention, Metrics, StepStatistics, chain
-from rlent.interventions.stages import Mean, OnAdvantages, OnRewards, OnSelect, OnStep
+from rlent.interventions.stages import Mean, OnStep
 from rlent.numerics import fill, safe_ratio, unit
 from rlent.reduce import distributed
 from rlent.surrogates import ratio_exponent
 from rlent.tracking import RolloutLog
-from rlent.trainer.batches import Batch, loss_mask, truncated
+from rlent.trainer.batches import Batch, loss_mask
 from rlent.trainer.config import own_config
-from rlent.trainer.head import install_token_head
+from rlent.trainer.generation import RolloutTrainer
+from rlent.trainer.head import Reference, install_token_head
 from rlent.trainer.losses import objective_of, ratio_bounds
 from rlent.trainer.metrics import MeanMetrics, cispo_metrics, clip_metrics, masked
-from rlent.trainer.needs import check_needs
-from rlent.trainer.trl_contract import MULTIMODAL, check_contract
-from rlent.types import Rollouts, Selection, Signal, Tokens
+from rlent.trainer.needs import check_needs, check_reward_names
+from rlent.trainer.reference import Asking, on_whole_sequence, reference_loaded, reference_policy
+from rlent.trainer.refill import FreshPrompts
+from rlent.trainer.trl_contract import check_contract
+from rlent.types import Signal, Tokens
 
 STATE_FILE = "interventions.pt"
-"""State of the stateful interventions, beside TRL's files in a checkpoint."""
+"""What a resumed run needs besides TRL's files: state of interventions, and of the prompts drawn in others' place."""
 
 
-class EntropyGRPOTrainer(GRPOTrainer):
+def unlabelled(completions: list[Any], **_: Any) -> list[float]:
+    """0 for every completion: TRL wants a reward function also where an intervention makes the reward."""
+    return [0.0] * len(completions)
+
+
+class EntropyGRPOTrainer(RolloutTrainer):
     """Group-relative policy optimisation whose every token can be selected, weighted, bounded and penalised.
 
     Used as TRL's trainer, plus:
@@ -60,14 +65,8 @@ class EntropyGRPOTrainer(GRPOTrainer):
     _name = "EntropyGRPO"
 
     # TRL annotates these more loosely than it fills them.
-    args: Any
-    model: Any
     max_completion_length: Any
-    num_generations: Any
-    num_generations_eval: Any
     importance_sampling_level: Any
-    scale_rewards: Any
-    _tokenizer: Any
 
     def __init__(
         self,
@@ -83,7 +82,13 @@ class EntropyGRPOTrainer(GRPOTrainer):
         args = own_config(args)
         self.chain = chain(parse_interventions(interventions))
         check_needs(self.chain, args)
-        super().__init__(model, reward_funcs, args, *positional, **kwargs)
+        makes_reward = any("reward" in link.config.overwrites for link in self.chain.links)
+        if not reward_funcs and makes_reward:
+            reward_funcs = unlabelled
+        with reference_loaded(args, self.chain):
+            super().__init__(model, reward_funcs, args, *positional, **kwargs)
+        self.beta = args.beta
+        check_reward_names(self.chain, self.reward_func_names)
         self._refuse_what_the_head_cannot_do()
         for scored in (self.model, self.ref_model):
             if scored is not None:
@@ -91,9 +96,9 @@ class EntropyGRPOTrainer(GRPOTrainer):
         self.objective = objective_of(args)
         self.reduce = distributed()
         self.rollout_log = rollout_log
-        self._means = {"train": MeanMetrics(), "eval": MeanMetrics()}
-        self._scored: list[tuple[Tensor, Tensor]] = []
-        self._reward_parts: Tensor | None = None
+        self._means = {mode: MeanMetrics(self.accelerator.device) for mode in ("train", "eval")}
+        self._scored = []
+        self._fresh_prompts = self._prompts_to_draw()
         self._step_sums = torch.zeros(3, dtype=torch.float64, device=self.accelerator.device)
 
     def _refuse_what_the_head_cannot_do(self) -> None:
@@ -110,118 +115,25 @@ class EntropyGRPOTrainer(GRPOTrainer):
                 remedy="set trainer.router_aux_loss_coef to 0",
             )
 
+    def _prompts_to_draw(self) -> FreshPrompts | None:
+        if self.chain.resample_rounds == 0:
+            return None
+        if not hasattr(self.train_dataset, "__getitem__"):
+            raise ConfigError(
+                "groups can only be replaced from a dataset that can be indexed",
+                key="data",
+                remedy="load the data as a map-style dataset",
+            )
+        return FreshPrompts(
+            self.train_dataset,
+            seed=self.args.seed,
+            rank=self.accelerator.process_index,
+            world_size=self.accelerator.num_processes,
+        )
+
     def _transformers_model(self, model: Any) -> Any:
         unwrapped: Any = self.accelerator.unwrap_model(model)
         return unwrapped.get_base_model() if hasattr(unwrapped, "peft_config") else unwrapped
-
-    # Generation batch -------------------------------------------------------------------------------------------
-
-    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> Batch:
-        self._scored.clear()
-        batch = super()._generate_and_score_completions(inputs)
-        rollouts = self._rollouts(batch, inputs)
-        if self.chain.has_stage(OnRewards):
-            reward, metrics = self.chain.on_rewards(rollouts)
-            rollouts = replace(rollouts, reward=reward)
-            batch["advantages"] = self._advantages(reward)
-            self.record_metrics(metrics)
-        if self.chain.has_stage(OnAdvantages):
-            advantage = batch["advantages"].unsqueeze(1).expand_as(rollouts.mask)
-            batch["advantages"], metrics = self.chain.on_advantages(rollouts, advantage)
-            self.record_metrics(metrics)
-        self._select(batch, rollouts)
-        batch["group"] = rollouts.group
-        batch["row"] = torch.arange(len(rollouts.mask), device=rollouts.mask.device)
-        if self.rollout_log is not None and self._mode == "train":
-            self.rollout_log.start(rollouts)
-        return batch
-
-    def _select(self, batch: Batch, rollouts: Rollouts) -> None:
-        """Add to the batch which tokens learn and which are counted."""
-        if self.chain.has_stage(OnSelect):
-            everything = Selection(select=rollouts.mask, count=rollouts.mask)
-            selection, metrics = self.chain.on_select(rollouts, everything)
-            batch["select"], batch["count"] = selection.select, selection.count
-            batch["counted_in_batch"] = self.reduce.sum(selection.count.sum())
-            self.record_metrics(metrics)
-        if rollouts.old_entropy is not None:
-            batch["old_entropy"] = rollouts.old_entropy
-
-    def _calculate_rewards(
-        self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any
-    ) -> Tensor:
-        parts = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-        assert isinstance(parts, Tensor)
-        self._reward_parts = parts
-        return parts
-
-    def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
-        # Without one outer context, autocast would round every weight anew for every token.
-        with self.accelerator.autocast():
-            return super()._generate_single_turn(*args, **kwargs)
-
-    def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
-        """Score as TRL does, and remember the entropies of a scoring pass: the head gives both at once."""
-        kwargs["compute_entropy"] = True
-        logp, entropy, aux_loss = super()._get_per_token_logps_and_entropies(*args, **kwargs)
-        if not torch.is_grad_enabled():
-            self._scored.append((logp, entropy))
-        return logp, entropy, aux_loss
-
-    def _rollouts(self, batch: Batch, inputs: list[dict[str, Any]]) -> Rollouts:
-        assert self._reward_parts is not None
-        mask = loss_mask(batch)
-        rows = len(mask)
-        first = self.accelerator.process_index * rows
-        parts = self._reward_parts[first : first + rows]
-        weights = self.reward_weights.to(parts.device)
-        scorable = ~parts.isnan().all(dim=1)
-        old_logp, old_entropy = self._old_scores(batch)
-        return Rollouts(
-            prompt_ids=batch["prompt_ids"],
-            completion_ids=batch["completion_ids"],
-            mask=mask,
-            group=(first + torch.arange(rows, device=mask.device)) // self._generations,
-            old_logp=old_logp,
-            old_entropy=old_entropy,
-            ref_logp=batch.get("ref_per_token_logps"),
-            reward_parts=parts,
-            reward=torch.where(scorable, (parts * weights).nansum(dim=1), torch.nan),
-            truncated=truncated(batch, (*self.eos_token_ids, self._tokenizer.pad_token_id)),
-            answers=tuple(row["answer"] for row in inputs) if "answer" in inputs[0] else None,
-            step=self.state.global_step,
-            reduce=self.reduce,
-        )
-
-    def _old_scores(self, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
-        """Log-probability and entropy under the generating policy, scored once more only if TRL did not."""
-        if not self.chain.needs & {"old_entropy", "old_logp"}:
-            return batch.get("old_per_token_logps"), None
-        old = batch.get("old_per_token_logps")
-        for logp, entropy in self._scored:
-            if logp is old:
-                return logp, entropy
-        train = self._mode == "train"
-        args = self.args
-        rows = args.per_device_train_batch_size if train else args.per_device_eval_batch_size
-        with torch.no_grad():
-            return self._score(self.model, batch, rows)
-
-    @property
-    def _mode(self) -> str:
-        return "train" if self.model.training else "eval"
-
-    @property
-    def _generations(self) -> int:
-        return self.num_generations if self._mode == "train" else self.num_generations_eval
-
-    def _advantages(self, reward: Tensor) -> Tensor:
-        """Group-relative advantages of this rank's rows, from the rewards of all ranks."""
-        gathered = self.accelerator.gather(reward)
-        assert isinstance(gathered, Tensor)
-        advantages = group_advantages(gathered, self._generations, self.scale_rewards)
-        first = self.accelerator.process_index * len(reward)
-        return advantages[first : first + len(reward)]
 
     # Micro-batch ------------------------------------------------------------------------------------------------
 
@@ -243,7 +155,11 @@ class EntropyGRPOTrainer(GRPOTrainer):
         return loss
 
     def _tokens(self, model: Any, inputs: Batch) -> Tokens:
-        logp, entropy = self._score(model, inputs)
+        ref_kl = None
+        if "ref_kl" in self.chain.needs:
+            logp, entropy, ref_kl = self._score_against_reference(model, inputs)
+        else:
+            logp, entropy = self._score(model, inputs)
         old_logp = inputs.get("old_per_token_logps")
         return Tokens(
             logp=logp,
@@ -253,22 +169,25 @@ class EntropyGRPOTrainer(GRPOTrainer):
             ref_logp=inputs.get("ref_per_token_logps"),
             mask=loss_mask(inputs),
             group=inputs["group"],
+            reward=inputs["reward"],
+            ref_kl=ref_kl,
             step=self.state.global_step,
             reduce=self.reduce,
         )
 
-    def _score(self, model: Any, inputs: Batch, rows: int | None = None) -> tuple[Tensor, Tensor]:
-        """Log-probability and entropy of every completion token, ``rows`` completions at a time."""
-        ids, attended = inputs["completion_ids"], inputs["completion_mask"]
-        logp, entropy, _ = self._get_per_token_logps_and_entropies(
-            model,
-            torch.cat([inputs["prompt_ids"], ids], dim=1),
-            torch.cat([inputs["prompt_mask"], attended], dim=1),
-            ids.size(1),
-            batch_size=rows,
-            **{name: inputs.get(name) for name in MULTIMODAL},
-        )
-        return logp, entropy
+    def _score_against_reference(self, model: Any, inputs: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-probability, entropy, and exact KL divergence at the tokens that learn."""
+        mask = loss_mask(inputs)
+        with torch.no_grad(), reference_policy(self) as reference:
+            asked = Asking(reference, return_hidden=True)
+            self._score(asked, inputs)
+            head = self._transformers_model(reference).get_output_embeddings()
+        hidden = asked.answer.hidden
+        rows = on_whole_sequence(inputs.get("select", mask) & mask, hidden.size(1) + 1)
+        against = Reference(hidden=hidden, weight=head.weight, bias=head.bias, rows=rows)
+        asking = Asking(model, reference=against)
+        logp, entropy = self._score(asking, inputs)
+        return logp, entropy, asking.answer.ref_kl[:, -mask.size(1) :]
 
     def _signal(self, tokens: Tokens, inputs: Batch) -> Signal:
         """What TRL's options say of every token, before the interventions."""
@@ -326,10 +245,13 @@ class EntropyGRPOTrainer(GRPOTrainer):
         if self._mode == "eval":
             return Step(micro_batches=1, tokens=tokens, max_length=self.max_completion_length)
         micro_batches = self.current_gradient_accumulation_steps
+        parts = self.accelerator.num_processes * self.args.steps_per_generation
+        sequences = inputs.get("sequences_in_batch")
         return Step(
             micro_batches=micro_batches,
             tokens=tokens * micro_batches / self.args.steps_per_generation,
             max_length=self.max_completion_length,
+            sequences=None if sequences is None else sequences / parts,
         )
 
     def _advance_controllers(self, tokens: Tokens, signal: Signal) -> None:
@@ -376,8 +298,10 @@ class EntropyGRPOTrainer(GRPOTrainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
-        state = self.chain.state_dict()
-        if state and self.args.should_save:
+        state: dict[str, Any] = {"interventions": self.chain.state_dict()}
+        if self._fresh_prompts is not None:
+            state["prompts_drawn"] = self._fresh_prompts.drawn
+        if self.args.should_save:
             folder = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
             torch.save(state, Path(self._get_output_dir(trial=trial)) / folder / STATE_FILE)
 
@@ -385,5 +309,7 @@ class EntropyGRPOTrainer(GRPOTrainer):
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is None:
             return
-        path = Path(checkpoint) / STATE_FILE
-        self.chain.load_state_dict(torch.load(path) if path.exists() else {})
+        state = torch.load(Path(checkpoint) / STATE_FILE)
+        self.chain.load_state_dict(state["interventions"])
+        if self._fresh_prompts is not None:
+            self._fresh_prompts.drawn = state.get("prompts_drawn", 0)

@@ -37,7 +37,9 @@ def make_tokens(
         ref_logp=old + 0.1 * torch.randn(rows, length, generator=g, dtype=dtype),
         mask=ragged_mask(rows, length, g) if mask is None else mask,
         group=torch.arange(rows) // GENERATIONS,
+        reward=(torch.rand(rows, generator=g) < 0.5).to(dtype),
         step=3,
+        ref_kl=torch.rand(rows, length, generator=g, dtype=dtype).requires_grad_(),
     )
 
 
@@ -63,7 +65,7 @@ def make_rollouts(tokens: Tokens, *, seed: int = 0, reduce: Reduce = LOCAL) -> R
     """The rollouts whose first update ``tokens`` would be."""
     g = torch.Generator().manual_seed(seed + 200)
     rows, length = tokens.mask.shape
-    reward = torch.randint(0, 2, (rows,), generator=g).to(tokens.logp.dtype)
+    reward = tokens.reward
     return Rollouts(
         prompt_ids=torch.ones(rows, 3, dtype=torch.long),
         completion_ids=torch.randint(5, 20, (rows, length), generator=g),
@@ -72,7 +74,9 @@ def make_rollouts(tokens: Tokens, *, seed: int = 0, reduce: Reduce = LOCAL) -> R
         old_logp=tokens.old_logp,
         old_entropy=tokens.old_entropy,
         ref_logp=tokens.ref_logp,
+        texts=tuple(f"The answer is {row % 3}." for row in range(rows)),
         reward_parts=reward.unsqueeze(1),
+        reward_names=("right",),
         reward=reward,
         truncated=torch.zeros(rows, dtype=torch.bool),
         answers=None,

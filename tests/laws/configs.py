@@ -3,7 +3,19 @@
 A new intervention adds its line: its default and one configuration for each branch of its code.
 """
 
-from rlent.interventions import ForkingTokens, Intervention
+from rlent.interventions import (
+    ClipHigher,
+    ClipPreserve,
+    DynamicSampling,
+    EntropyBand,
+    EntropyWeightedReward,
+    ForkingOtsu,
+    ForkingTokens,
+    Intervention,
+    KLAnchor,
+    MajorityVote,
+    PositiveLikelihood,
+)
 
 CONFIGS: dict[str, list[Intervention]] = {
     "forking_tokens": [
@@ -16,6 +28,43 @@ CONFIGS: dict[str, list[Intervention]] = {
         ForkingTokens(scope="micro_batch"),
         ForkingTokens(as_released=True),
     ],
+    "forking_otsu": [
+        ForkingOtsu(),
+        ForkingOtsu(bins=10, denominator="kept"),
+        ForkingOtsu(entropy="current"),
+        ForkingOtsu(entropy="current", denominator="kept"),
+    ],
+    "entropy_weighted_reward": [
+        EntropyWeightedReward(),
+        EntropyWeightedReward(level="sequence", normalise="sum_over_all", mean="geometric"),
+        EntropyWeightedReward(normalise="each_over_own", scope="batch", overlong_easy=0.75),
+    ],
+    "entropy_band": [
+        EntropyBand(),
+        EntropyBand(edges="mad", tokens="all", edges_from="old"),
+        EntropyBand(edges="fixed", low=0.5, high=1.0),
+    ],
+    "kl_anchor": [
+        KLAnchor(),
+        KLAnchor(estimator="k1", tokens="all"),
+        KLAnchor(estimator="k2", average="all"),
+        KLAnchor(estimator="k3"),
+    ],
+    "majority_vote": [
+        MajorityVote(),
+        MajorityVote(leave_one_out=True, ties="none"),
+        MajorityVote(count="text", unparsed="vote", train_on=2),
+    ],
+    "dynamic_sampling": [
+        DynamicSampling(),
+        DynamicSampling(zero_variance="drop", reward="right"),
+    ],
+    "clip_higher": [ClipHigher(), ClipHigher(epsilon_low=None, epsilon_high=0.5)],
+    "clip_preserve": [
+        ClipPreserve(),
+        ClipPreserve(keep_low=0.0, schedule=((2, 0.5, 1.0), (9, 0.1, 0.2))),
+    ],
+    "positive_likelihood": [PositiveLikelihood()],
 }
 
 ALL = [config for configs in CONFIGS.values() for config in configs]

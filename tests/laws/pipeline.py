@@ -20,17 +20,29 @@ def run_chain(
     """Every stage in the trainer's order; the signal that reaches the surrogate, and all metrics."""
     rollouts = make_rollouts(tokens) if rollouts is None else rollouts
     signal = make_signal(tokens) if signal is None else signal
-    reward, first = links.on_rewards(rollouts)
-    advantage, second = links.on_advantages(replace(rollouts, reward=reward), signal.advantage)
+    rollouts, tokens, first = begin(links, rollouts, tokens)
+    advantage, second = links.on_advantages(rollouts, signal.advantage)
     selection, third = links.on_select(rollouts, everything(rollouts.mask))
     signal = replace(signal, advantage=advantage, select=selection.select, count=selection.count)
     signal, fourth = links.on_tokens(tokens, signal)
     return signal, {**first, **second, **third, **fourth}
 
 
+def begin(
+    links: Chain, rollouts: Rollouts, tokens: Tokens
+) -> tuple[Rollouts, Tokens, dict[str, Any]]:
+    """The stages that come before advantages: rewards, and completions that are given up."""
+    reward, first = links.on_rewards(rollouts)
+    rollouts = replace(rollouts, reward=reward)
+    keep, second = links.on_filter(rollouts, torch.ones_like(rollouts.truncated))
+    mask = rollouts.mask & keep.unsqueeze(1)
+    rollouts = replace(rollouts, mask=mask)
+    return rollouts, replace(tokens, mask=mask, reward=reward), {**first, **second}
+
+
 def number(metric: Mean | Tensor | float) -> float:
     if isinstance(metric, Mean):
-        return float(metric.total / metric.count.clamp(min=1))
+        return float(metric.total) / max(float(metric.count), 1.0)
     return float(metric)
 
 
@@ -42,8 +54,10 @@ def with_junk(tokens: Tokens, junk: float) -> Tokens:
 
     assert tokens.old_entropy is not None
     assert tokens.ref_logp is not None
+    assert tokens.ref_kl is not None
     return replace(
         tokens,
+        ref_kl=spoil(tokens.ref_kl),
         logp=spoil(tokens.logp),
         entropy=spoil(tokens.entropy),
         old_logp=spoil(tokens.old_logp),

@@ -17,7 +17,7 @@ from rlent.objective import build_objective
 from rlent.types import Signal, Tokens
 from tests.interventions.examples import everything, make_rollouts, make_signal, make_tokens
 from tests.laws.configs import ALL, CONFIGS, SPLIT_INVARIANT
-from tests.laws.pipeline import JUNK, number, rows, run_chain, signal_tensors, with_junk
+from tests.laws.pipeline import JUNK, begin, number, rows, run_chain, signal_tensors, with_junk
 
 NO_GRADIENT = (
     "select",
@@ -51,7 +51,7 @@ def test_every_intervention_of_the_table_is_under_the_laws() -> None:
 def test_table_entries_describe_themselves(cls: type[Intervention]) -> None:
     assert TABLE[cls.name] is cls
     assert cls.paper
-    assert implemented_stages(cls)
+    assert implemented_stages(cls())
     assert cls().needs <= NEEDS.keys()
     assert cls.overwrites <= cls.writes
     assert cls.writes <= {"reward", *Signal.__dataclass_fields__}
@@ -120,7 +120,10 @@ def test_micro_batches_see_what_the_whole_batch_sees(config: Intervention, parts
     rollouts, signal = make_rollouts(tokens), make_signal(tokens)
     links = chain([config])
     whole, _ = run_chain(links, tokens, rollouts=rollouts, signal=signal)
-    selection, _ = links.on_select(rollouts, everything(tokens.mask))
+    rollouts, tokens, _ = begin(links, rollouts, tokens)
+    advantage, _ = links.on_advantages(rollouts, signal.advantage)
+    signal = replace(signal, advantage=advantage)
+    selection, _ = links.on_select(rollouts, everything(rollouts.mask))
     size = 8 // parts
     for start in range(0, 8, size):
         part = slice(start, start + size)
@@ -196,15 +199,30 @@ def test_metrics_are_finite_scalars_under_the_interventions_name(config: Interve
     for name, metric in metrics.items():
         assert name.startswith(f"{config.name}/")
         assert math.isfinite(number(metric))
-        if isinstance(metric, Mean):
+        if isinstance(metric, Mean) and isinstance(metric.total, torch.Tensor):
             assert not metric.total.requires_grad
 
 
 @pytest.mark.parametrize("second", ALL, ids=name_of)
 @pytest.mark.parametrize("first", ALL, ids=name_of)
 def test_every_pair_composes_or_is_refused(first: Intervention, second: Intervention) -> None:
-    if first.name == second.name:
-        with pytest.raises(ConfigError, match="listed twice"):
-            chain([first, second])
-    else:
+    refusal = refusal_of(first, second)
+    if refusal is None:
+        assert first.name != second.name
         run_chain(chain([first, second]), make_tokens())
+    else:
+        reasons = (
+            "the intervention is listed",
+            f"{second.name} replaces",
+            f"{second.name} changes",
+        )
+        assert refusal.problem.startswith(reasons)
+        assert refusal.remedy
+
+
+def refusal_of(first: Intervention, second: Intervention) -> ConfigError | None:
+    try:
+        chain([first, second])
+    except ConfigError as error:
+        return error
+    return None

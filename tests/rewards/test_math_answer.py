@@ -100,7 +100,14 @@ def test_a_batch_without_trouble_logs_zero() -> None:
 
 def test_a_missing_column_is_named_with_the_columns_present() -> None:
     with pytest.raises(ValueError, match=r"'answr'.*present: \['answer', 'level'\].*mean 'answer'"):
-        MathAnswer(answer_column="answr")(["7"], answer=["7"], level=[1], trainer_state=object())
+        MathAnswer(answer_column="answr")(
+            ["7"],
+            prompts=["p"],
+            completion_ids=[[7]],
+            answer=["7"],
+            level=[1],
+            trainer_state=object(),
+        )
 
 
 def test_a_column_of_another_length_is_an_error() -> None:

@@ -71,6 +71,7 @@ def make_batch(trainer: Any, *, rows: int = 8, old: bool, seed: int = 0) -> dict
         "advantages": torch.randn(rows, generator=g),
         "num_items_in_batch": mask.sum(),
         "group": torch.arange(rows) // 4,
+        "reward": torch.rand(rows, generator=g),
         "row": torch.arange(rows),
     }
     logp, _ = score(trainer, batch)

@@ -50,7 +50,6 @@ def args(tmp_path: Path, **options: Any) -> EntropyGRPOConfig:
     [
         ("several_updates", {}, {"num_iterations": 2}),
         ("several_updates", {"gradient_accumulation_steps": 2}, {"steps_per_generation": 4}),
-        ("ref_logp", {}, {"beta": 0.1}),
         (
             "whole_groups",
             {"per_device_train_batch_size": 4, "generation_batch_size": 4, "num_generations": 2},

@@ -1,0 +1,60 @@
+"""The reference policy: loading it, and what is asked of it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from trl.trainer.grpo_config import GRPOConfig
+from trl.trainer.utils import use_adapter
+
+from rlent.interventions import Chain
+
+REFERENCE_NEEDS = frozenset({"ref_logp", "ref_kl"})
+
+
+@contextmanager
+def reference_loaded(args: GRPOConfig, chain: Chain) -> Iterator[None]:
+    """TRL loads a reference policy only if ``beta`` is positive; inside, it does so for an intervention as well."""
+    beta = args.beta
+    if chain.needs & REFERENCE_NEEDS and beta == 0.0:
+        args.beta = 1.0
+    try:
+        yield
+    finally:
+        args.beta = beta
+
+
+@contextmanager
+def reference_policy(trainer: Any) -> Iterator[Any]:
+    """The reference model, or the policy without the adapter that is being trained."""
+    if trainer.ref_model is not None:
+        yield trainer.ref_model
+        return
+    policy = trainer.accelerator.unwrap_model(trainer.model)
+    with use_adapter(policy, adapter_name="ref" if "ref" in policy.peft_config else None):
+        yield trainer.model
+
+
+class Asking:
+    """A model that is asked for more than TRL asks, and whose last answer is kept.
+
+    Args:
+        further: keyword arguments of the token head, beside those that TRL passes.
+    """
+
+    def __init__(self, model: Any, **further: Any) -> None:
+        self._model = model
+        self._further = further
+        self.answer: Any = None
+
+    def __call__(self, **inputs: Any) -> Any:
+        self.answer = self._model(**inputs, **self._further)
+        return self.answer
+
+
+def on_whole_sequence(rows: Tensor, length: int) -> Tensor:
+    """``rows`` [b t] of the completions as positions [b length - 1] that predict the next token."""
+    prompt = torch.zeros(len(rows), length - 1 - rows.size(1), dtype=torch.bool, device=rows.device)
+    return torch.cat([prompt, rows], dim=1)
