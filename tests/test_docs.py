@@ -8,6 +8,7 @@ import pytest
 
 from rlent.config import load_recipe
 from rlent.config.source import parse_source
+from rlent.launch import interventions_page
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -30,6 +31,13 @@ def test_recipes_load(page: Path, block: str, tmp_path: Path) -> None:
         load_recipe(tmp_path / "my.yaml")
     else:
         parse_source(block, str(page))
+
+
+def test_the_page_of_interventions_is_up_to_date() -> None:
+    written = (ROOT / "docs" / "interventions.md").read_text(encoding="utf-8")
+    assert written == interventions_page.page(), (
+        "run: rlent interventions --markdown > docs/interventions.md"
+    )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -18,12 +18,13 @@ from rlent.conformance.cases import Case
 from rlent.conformance.records import gradients, signal_of, tokens_of
 from rlent.conformance.trl_loss import trl_loss
 from rlent.errors import ConfigError
-from rlent.interventions.forking_tokens import ForkingTokens
+from rlent.interventions import ClipPreserve, ForkingTokens, PositiveLikelihood
 from rlent.objective import Objective
 from rlent.surrogates import SURROGATES
 from rlent.types import Signal, Tokens
+from rlent_rewards import VoteRule, majority_vote
 
-Outputs = dict[str, Tensor]
+Outputs = dict[str, Tensor | str]
 
 VERL_AGGREGATES = {"token-mean": "token_mean", "seq-mean-token-mean": "sequence_mean"}
 """verl's ``loss_agg_mode`` as names in ``AGGREGATES``."""
@@ -36,6 +37,8 @@ class Method:
     outputs: Callable[[Case], Outputs]
     tolerance: float
     """Largest difference allowed, relative above 1 and absolute below."""
+    remark: str = ""
+    """What is not compared, and why."""
 
 
 def eighty_twenty(case: Case) -> Outputs:
@@ -46,10 +49,34 @@ def eighty_twenty(case: Case) -> Outputs:
 
 
 def gppo(case: Case) -> Outputs:
+    return _clip_preserve(case, ClipPreserve(keep_low=1.0, keep_high=1.0))
+
+
+def ce_gppo(case: Case) -> Outputs:
+    given = case.hyperparameters
+    outputs = _clip_preserve(case, ClipPreserve(keep_low=given["beta1"], keep_high=given["beta2"]))
     tokens = tokens_of(case)
-    one = torch.ones_like(tokens.old_logp)
-    signal = replace(_verl_signal(case, tokens), keep_low=one, keep_high=one)
-    return _verl_ppo(case, tokens, signal)
+    correct = replace(tokens, reward=case.inputs["correct"].double())
+    likelihood = PositiveLikelihood(weight=1.0).build()
+    signal, _ = likelihood.on_tokens(correct, _verl_signal(case, correct))
+    rows = correct.mask & (correct.reward > 0).unsqueeze(1)
+    nll = signal.penalty.sum() / rows.sum().clamp(min=1)
+    (gradient,) = gradients(nll, tokens.logp)
+    return {
+        "grad_logp": outputs["grad_logp"],
+        "positive_nll": nll.detach(),
+        "grad_positive_nll": gradient,
+    }
+
+
+def ttrl_vote(case: Case) -> Outputs:
+    vote = majority_vote(case.inputs["solutions"], VoteRule(count="text", unparsed="vote"))
+    count = round(vote.share * len(vote.rewards))
+    return {
+        "rewards": torch.tensor(vote.rewards),
+        "majority_count": torch.tensor(count),
+        "label": "" if vote.winner is None else vote.winner,
+    }
 
 
 def verl_vanilla(case: Case) -> Outputs:
@@ -92,6 +119,12 @@ FLOAT64 = 1e-10
 METHODS: dict[str, Method] = {
     "eighty_twenty": Method(outputs=eighty_twenty, tolerance=EPSILON_IN_DENOMINATOR),
     "gppo": Method(outputs=gppo, tolerance=EPSILON_IN_DENOMINATOR),
+    "ce_gppo": Method(
+        outputs=ce_gppo,
+        tolerance=EPSILON_IN_DENOMINATOR,
+        remark="gradients; the loss value of clipped tokens is PPO's in rlent",
+    ),
+    "ttrl_vote": Method(outputs=ttrl_vote, tolerance=0.0),
     "verl_vanilla": Method(outputs=verl_vanilla, tolerance=EPSILON_IN_DENOMINATOR),
     "verl_cispo": Method(outputs=verl_cispo, tolerance=EPSILON_IN_DENOMINATOR),
     "verl_gspo": Method(outputs=verl_gspo, tolerance=EPSILON_IN_DENOMINATOR),
@@ -109,6 +142,12 @@ KNOWN: dict[str, str] = {
     "trl_high_entropy_mask": "keeps all ties; rlent keeps exactly k",
 }
 """Methods that are not compared because rlent differs on purpose, and how."""
+
+
+def _clip_preserve(case: Case, preserve: ClipPreserve) -> Outputs:
+    tokens = tokens_of(case)
+    signal, _ = preserve.on_tokens(tokens, _verl_signal(case, tokens))
+    return _verl_ppo(case, tokens, signal)
 
 
 def _verl_ppo(case: Case, tokens: Tokens, signal: Signal) -> Outputs:

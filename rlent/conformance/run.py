@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from torch import Tensor
+from torch import Tensor, as_tensor
 
 from rlent.conformance.cases import Case, load_cases
-from rlent.conformance.methods import KNOWN, METHODS
+from rlent.conformance.methods import KNOWN, METHODS, Outputs
 from rlent.errors import ConfigError
 
 UNDER_MASK = frozenset({"per_token_loss"})
@@ -55,13 +55,13 @@ def judge(case: Case) -> Verdict:
     differences = compare(case, method.outputs(case))
     worst = max(differences, key=lambda name: differences[name])
     if differences[worst] <= method.tolerance:
-        return Verdict(status="agrees")
+        return Verdict(status="agrees", detail=method.remark)
     detail = f"{worst} by {differences[worst]:.1e} where {method.tolerance:.0e} is allowed"
     return Verdict(status="differs", detail=detail)
 
 
-def compare(case: Case, outputs: dict[str, Tensor]) -> dict[str, float]:
-    """Largest difference of each output, relative above 1 and absolute below.
+def compare(case: Case, outputs: Outputs) -> dict[str, float]:
+    """Largest difference of each output, relative above 1 and absolute below; infinite for another text.
 
     Raises:
         ConfigError: the file does not hold an output that its method gives.
@@ -74,12 +74,16 @@ def compare(case: Case, outputs: dict[str, Tensor]) -> dict[str, float]:
             expected=", ".join(outputs),
             given=", ".join(case.outputs),
         )
-    return {
-        name: difference(
-            *(_under_mask(side, name, case.mask) for side in (given, case.outputs[name]))
-        )
-        for name, given in outputs.items()
-    }
+    return {name: _difference(case, name, given) for name, given in outputs.items()}
+
+
+def _difference(case: Case, name: str, given: Tensor | str) -> float:
+    expected = case.outputs[name]
+    if isinstance(given, str):
+        return 0.0 if given == expected else math.inf
+    if name in UNDER_MASK:
+        return difference(given[case.mask], expected[case.mask])
+    return difference(given, as_tensor(expected))
 
 
 def difference(given: Tensor, expected: Tensor) -> float:
@@ -94,7 +98,3 @@ def difference(given: Tensor, expected: Tensor) -> float:
     scaled = (given - expected).abs() / expected.abs().clamp(min=1)
     scaled = scaled.masked_fill(~(given.isfinite() & expected.isfinite()), math.inf)
     return max(scaled.masked_fill(same, 0.0).flatten().tolist(), default=0.0)
-
-
-def _under_mask(values: Tensor, name: str, mask: Tensor) -> Tensor:
-    return values[mask] if name in UNDER_MASK else values

@@ -75,12 +75,17 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _recipe_arguments(check)
     check.add_argument("--resolved", action="store_true", help="print the resolved recipe as YAML")
-    _command(
+    interventions = _command(
         commands,
         "interventions",
         _interventions,
         "list the interventions a recipe can name",
         "Name, paper, stages, needs, and every option with its default.",
+    )
+    interventions.add_argument(
+        "--markdown",
+        action="store_true",
+        help="print the page docs/interventions.md: options explained, and which interventions compose",
     )
     conformance = _command(
         commands,
@@ -144,6 +149,11 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _interventions(options: argparse.Namespace) -> int:
+    if options.markdown:
+        from rlent.launch.interventions_page import page
+
+        print(page(), end="")
+        return 0
     from rlent.launch.interventions_table import print_table
 
     print_table()

@@ -232,7 +232,8 @@ BROKEN = {
     "no rewards": (
         "model: {name: m}\ndata: {name: d}\n",
         "rewards",
-        "recipe.yaml:1: rewards: the section is required\n  change: add `rewards: [math_answer]`",
+        "recipe.yaml:1: rewards: at least one reward is needed\n  change: add `rewards: [math_answer]`, "
+        "or an intervention that makes the reward, such as majority_vote",
     ),
     "no name in the data": (
         "model: {name: m}\ndata: {size: 3}\nrewards: [format]\n",
@@ -242,7 +243,13 @@ BROKEN = {
     "no reward in the list": (
         "model: {name: m}\ndata: {name: d}\nrewards: []\n",
         "rewards",
-        "recipe.yaml:3: rewards: at least one reward is needed",
+        "recipe.yaml:3: rewards: at least one reward is needed\n  change: add `rewards: [math_answer]`, "
+        "or an intervention that makes the reward, such as majority_vote",
+    ),
+    "an evaluation without a reward": (
+        "model: {name: m}\ndata: {name: d}\ninterventions: [majority_vote]\nevaluation: {}\n",
+        "evaluation",
+        "recipe.yaml:4: evaluation: an evaluation needs a reward that scores",
     ),
     "a reward twice": (
         "model: {name: m}\ndata: {name: d}\nrewards:\n  - format\n  - format: {weight: 2}\n",

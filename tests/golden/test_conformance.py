@@ -56,6 +56,8 @@ def test_every_method_has_its_three_cases() -> None:
         ("eighty_twenty", "clip_c", 1.5),
         ("gppo", "clip_c", 1.5),
         ("gppo", "clip_low", 0.5),
+        ("ce_gppo", "beta1", 0.9),
+        ("ce_gppo", "beta2", 0.9),
         ("verl_vanilla", "clip_high", 0.01),
         ("verl_cispo", "clip_low", 0.01),
         ("verl_gspo", "clip_high", 0.5),
@@ -78,7 +80,7 @@ def test_a_wrong_setting_is_noticed(method: str, setting: str, value: object) ->
     assert "differs" in {judge(case).status for case in wrong}
 
 
-@pytest.mark.parametrize("name", [name_of(case) for case in COVERED])
+@pytest.mark.parametrize("name", [name_of(case) for case in COVERED if "grad_logp" in case.outputs])
 def test_a_corrupted_number_is_noticed(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -91,6 +93,18 @@ def test_a_corrupted_number_is_noticed(
     assert first.split()[:3] == [*name.rsplit("_", 1), "differs:"]
     assert "grad_logp by 1.0e-05" in first
     assert summary == "0 agree, 1 differ, 0 known to differ, 0 not implemented"
+
+
+@pytest.mark.parametrize(
+    ("output", "value"), [("label", "12"), ("rewards", [0.0] * 4), ("majority_count", 5)]
+)
+def test_a_corrupted_vote_is_noticed(output: str, value: object, tmp_path: Path) -> None:
+    def corrupt(entries: dict[str, Any]) -> None:
+        entries["outputs"][output] = value
+
+    verdict = judge(load_case(copy_case(tmp_path, "ttrl_vote_0", corrupt)))
+    assert verdict.status == "differs"
+    assert verdict.detail.startswith(output)
 
 
 def test_a_number_that_became_nan_is_noticed(tmp_path: Path) -> None:

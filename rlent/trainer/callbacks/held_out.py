@@ -84,9 +84,13 @@ class HeldOutCallback(TrainerCallback):
         for start in range(0, len(mine), self._batch_size):
             rows = mine[start : start + self._batch_size]
             prompts = [row["prompt"] for row in rows]
-            completions = greedy(trainer, prompts, self._length)
+            ids = greedy(trainer, prompts, self._length)
+            tokenizer: Any = trainer.processing_class
+            completions = tokenizer.batch_decode(ids, skip_special_tokens=True)
             columns = {name: [row[name] for row in rows] for name in rows[0] if name != "prompt"}
-            scores = self._reward(prompts=prompts, completions=completions, **columns)
+            scores = self._reward(
+                prompts=prompts, completions=completions, completion_ids=ids, **columns
+            )
             answered += zip(map(prompt_text, prompts), completions, scores, strict=True)
         shares = gather_object([answered])
         ordered = [shares[i % ranks][i // ranks] for i in range(len(self._rows))]
@@ -97,8 +101,8 @@ class HeldOutCallback(TrainerCallback):
         return self.history[-1].score
 
 
-def greedy(trainer: EntropyGRPOTrainer, prompts: list[Any], length: int) -> list[str]:
-    """The model's most likely completions of at most ``length`` tokens."""
+def greedy(trainer: EntropyGRPOTrainer, prompts: list[Any], length: int) -> list[list[int]]:
+    """Tokens of the model's most likely completions, at most ``length`` each, up to and with the end of sequence."""
     tokenizer: Any = trainer.processing_class
     ids = [prompt_ids(prompt, tokenizer) for prompt in prompts]
     encoded = tokenizer.pad({"input_ids": ids}, padding_side="left", return_tensors="pt")
@@ -116,4 +120,9 @@ def greedy(trainer: EntropyGRPOTrainer, prompts: list[Any], length: int) -> list
         )
     model.train(was_training)
     completions = output[:, encoded["input_ids"].shape[1] :]
-    return tokenizer.batch_decode(completions, skip_special_tokens=True)
+    return [_up_to(row, trainer.eos_token_ids) for row in completions.tolist()]
+
+
+def _up_to(ids: list[int], ends: list[int]) -> list[int]:
+    first = next((place for place, token in enumerate(ids) if token in ends), len(ids))
+    return ids[: first + 1]
