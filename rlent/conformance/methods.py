@@ -5,7 +5,7 @@ under the names that the file uses. Formulas live in the library; what is writte
 names and normalises things. To cover a method, write its function and one line in ``METHODS``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,7 +24,7 @@ from rlent.surrogates import SURROGATES
 from rlent.types import Signal, Tokens
 from rlent_rewards import VoteRule, majority_vote
 
-Outputs = dict[str, Tensor | str]
+Outputs = Mapping[str, Tensor | str]
 
 VERL_AGGREGATES = {"token-mean": "token_mean", "seq-mean-token-mean": "sequence_mean"}
 """verl's ``loss_agg_mode`` as names in ``AGGREGATES``."""

@@ -57,7 +57,7 @@ class PositiveLikelihoodStages:
     def on_select(self, rollouts: Rollouts, selection: Selection) -> tuple[Selection, Metrics]:
         correct = rollouts.mask & self._correct(rollouts.reward)
         total, right = (rollouts.reduce.sum(part.sum()) for part in (rollouts.mask, correct))
-        self._tokens_per_correct_token = total / right.clamp(min=1)
+        self._tokens_per_correct_token = total.double() / right.clamp(min=1)
         return selection, {"correct_tokens": Mean(correct.sum(), rollouts.mask.sum())}
 
     def on_tokens(self, tokens: Tokens, signal: Signal) -> tuple[Signal, Metrics]:
