@@ -5,26 +5,30 @@ from pathlib import Path
 from rlent.data.hub import ask_hub
 from rlent.data.packaged import PACKAGED_MODELS, packaged_model
 from rlent.data.paths import is_path_like, missing_path, neighbours
+from rlent.data.small import MODEL, small_model
 from rlent.errors import ConfigError
 
 KEY = "model.name"
-EXPECTED = "a folder with a model, a hub id, or one of: " + ", ".join(PACKAGED_MODELS)
+MADE_HERE = {**dict.fromkeys(PACKAGED_MODELS, packaged_model), MODEL: small_model}
+"""Model that needs no hub -> what makes its folder in the cache."""
+EXPECTED = "a folder with a model, a hub id, or one of: " + ", ".join(MADE_HERE)
 
 
 def resolve_model(name: str, *, revision: str | None = None, cache_dir: Path | None = None) -> str:
-    """Local folder or hub id of a model: packaged name, else folder, else hub id.
+    """Local folder or hub id of a model: name of one made here, else folder, else hub id.
 
-    A packaged model is converted into `cache_dir` (default: `cache_root()`) at the first call. A
-    hub id stays a hub id; without a network it becomes the folder of its snapshot in the Hugging
-    Face cache. Raises ConfigError when none of them has the model, or has no such revision.
+    A packaged model is converted into `cache_dir` (default: `cache_root()`) at the first call, and
+    the small one is trained into it. A hub id stays a hub id; without a network it becomes the
+    folder of its snapshot in the Hugging Face cache. Raises ConfigError when none of them has the
+    model, or has no such revision.
     """
     folder = Path(name).expanduser()
-    if revision is not None and (name in PACKAGED_MODELS or folder.exists()):
+    if revision is not None and (name in MADE_HERE or folder.exists()):
         raise ConfigError(
             "only models of the hub have revisions", key="model.revision", given=revision
         )
-    if name in PACKAGED_MODELS:
-        return str(packaged_model(name, cache_dir))
+    if make := MADE_HERE.get(name):
+        return str(make(name, cache_dir))
     if folder.exists():
         return str(_model_folder(folder))
     if is_path_like(name):
@@ -39,7 +43,7 @@ def resolve_model(name: str, *, revision: str | None = None, cache_dir: Path | N
         key=KEY,
         expected=EXPECTED,
         given=name,
-        choices=[*PACKAGED_MODELS, *neighbours(folder)],
+        choices=[*MADE_HERE, *neighbours(folder)],
     )
 
 

@@ -1,20 +1,17 @@
 """Models that arrive as a GGUF file inside a Python package, made into a plain local folder."""
 
-import errno
 import logging
-import os
-import tempfile
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rlent.data.cache import check_complete, model_folder, written_whole
 from rlent.errors import ConfigError, RlentError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-COMPLETE = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json")
 PROBE = "The capital of France is"
 
 log = logging.getLogger(__name__)
@@ -44,33 +41,17 @@ PACKAGED_MODELS = {
 }
 
 
-def cache_root() -> Path:
-    """``$RLENT_CACHE``, else ``$XDG_CACHE_HOME/rlent``, else ``~/.cache/rlent``."""
-    if own := os.environ.get("RLENT_CACHE"):
-        return Path(own)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "rlent"
-
-
 def packaged_model(name: str, cache_dir: Path | None = None) -> Path:
     """Folder ``<cache>/models/<name>`` of a packaged model, converted at the first call.
 
     Raises ConfigError when the package or `gguf` is not installed.
     """
-    folder = (cache_dir or cache_root()) / "models" / name
+    folder = model_folder(name, cache_dir)
     if not folder.exists():
         source = gguf_file(name)
         log.info("Converting %s once into %s", source.name, folder)
         convert(source, folder, single_digits=PACKAGED_MODELS[name].single_digits)
-    missing = [file for file in COMPLETE if not (folder / file).is_file()]
-    if missing:
-        raise ConfigError(
-            f"the converted model in {folder} lacks {', '.join(missing)}",
-            key="model.name",
-            given=name,
-            remedy=f"delete the folder {folder}; the next run writes it again",
-        )
-    return folder
+    return check_complete(folder, name)
 
 
 def gguf_file(name: str) -> Path:
@@ -106,18 +87,10 @@ def convert(source: Path, folder: Path, *, single_digits: bool) -> None:
 
     Raises RlentError when the written model computes other logits than the GGUF file.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
-        whole = Path(scratch) / "model"
+    with written_whole(folder) as whole:
         loaded = _write_model(source, whole)
         _write_tokenizer(source, whole, loaded.config.max_position_embeddings, single_digits)
         _verify(whole, loaded)
-        try:
-            whole.rename(folder)
-        except OSError as error:
-            # Another rank of the same run finished first: its folder is as whole as ours.
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                raise
 
 
 def _write_tokenizer(source: Path, folder: Path, context: int, single_digits: bool) -> None:

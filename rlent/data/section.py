@@ -14,8 +14,8 @@ class DataSection:
 
     name: str
     """Hub id (``openai/gsm8k``), folder written by ``save_to_disk``, file or glob of files
-    (``.jsonl``, ``.json``, ``.parquet``, ``.csv``), or generated task (``reasoning_gym/<task>``).
-    """
+    (``.jsonl``, ``.json``, ``.parquet``, ``.csv``), or generated task (``reasoning_gym/<task>``,
+    ``small/arithmetic``)."""
     config: str | None = None
     """Configuration of a hub dataset."""
     split: str = "train"

@@ -1,14 +1,15 @@
 """From a data section to rows."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rlent.data import small, tasks
 from rlent.data.files import is_file_name, read_files, read_saved_folder
 from rlent.data.hub_datasets import read_hub_dataset
 from rlent.data.paths import is_path_like
 from rlent.data.prompts import with_prompts
 from rlent.data.section import DataSection
-from rlent.data.tasks import PREFIX, generate
 from rlent.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 GENERATED_SIZE = 1000
 EXPECTED = (
     "a hub id, a folder written by save_to_disk, a .jsonl, .json, .parquet or .csv file, "
-    f"or {PREFIX}<task>"
+    f"{tasks.PREFIX}<task>, or {small.TASK}"
 )
 
 
@@ -29,7 +30,7 @@ def load_rows(section: DataSection) -> "Dataset":
     `prompts.TRL_COLUMNS`). Raises ConfigError for everything that is wrong with the section.
     """
     _check_section(section)
-    if section.name.startswith(PREFIX):
+    if generate := _generator(section.name):
         count = GENERATED_SIZE if section.size is None else section.size
         table = generate(section.name, section.options, count=count, seed=section.seed)
     else:
@@ -38,7 +39,7 @@ def load_rows(section: DataSection) -> "Dataset":
 
 
 def _check_section(section: DataSection) -> None:
-    generated = section.name.startswith(PREFIX)
+    generated = _generator(section.name) is not None
     if section.size is not None and section.size < 1:
         raise ConfigError("the number of rows is not positive", key="data.size", given=section.size)
     if section.system is not None and section.style == "plain":
@@ -48,7 +49,7 @@ def _check_section(section: DataSection) -> None:
             remedy="write it into data.prompt, or use data.style: chat",
         )
     if section.options and not generated:
-        raise ConfigError(f"only {PREFIX} tasks have options", key="data.options")
+        raise ConfigError("only generated tasks have options", key="data.options")
     if generated and section.split != "train":
         raise ConfigError(
             "a generated task has one split",
@@ -56,6 +57,12 @@ def _check_section(section: DataSection) -> None:
             expected="train",
             given=section.split,
         )
+
+
+def _generator(name: str) -> "Callable[..., Dataset] | None":
+    if name == small.TASK:
+        return small.generate
+    return tasks.generate if name.startswith(tasks.PREFIX) else None
 
 
 def _read(section: DataSection) -> "Dataset":

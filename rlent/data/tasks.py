@@ -1,7 +1,4 @@
-"""Rows from the procedural tasks of Reasoning Gym (https://github.com/open-thought/reasoning-gym).
-
-A pool holds every question once, so that no split of it can leak.
-"""
+"""Rows from the procedural tasks of Reasoning Gym (https://github.com/open-thought/reasoning-gym)."""
 
 import dataclasses
 import json
@@ -11,6 +8,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from rlent.data.pool import DRAWS_PER_ROW, different_questions
 from rlent.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -18,7 +16,6 @@ if TYPE_CHECKING:
     from reasoning_gym.dataset import ProceduralDataset
 
 PREFIX = "reasoning_gym/"
-DRAWS_PER_ROW = 10
 # Seen in reasoning-gym 0.1.25, whatever the seed: the first two draw from the random state of the
 # process, the others walk over sets, whose order is the hash seed of the process.
 UNSEEDED = frozenset({"codeio", "list_functions"})
@@ -36,27 +33,13 @@ OWNED = {"seed": "data.seed", "size": "data.size"}
 
 
 def generate(name: str, options: Mapping[str, Any], *, count: int, seed: int) -> "Dataset":
-    """`count` rows with different questions; at most ``DRAWS_PER_ROW * count`` are drawn.
+    """`count` rows with different questions.
 
     Columns: `question`, `answer`, `source_dataset`, `source_index`, and `metadata` as JSON text.
     Raises ConfigError for unknown tasks and options, and for tasks with too few questions.
     """
-    from datasets import Dataset
-
-    rows: dict[str, dict[str, Any]] = {}
     task = _task(name, options, size=DRAWS_PER_ROW * count, seed=seed)
-    for draw in range(DRAWS_PER_ROW * count):
-        entry = task[draw]
-        rows.setdefault(entry["question"], _row(entry))
-        if len(rows) == count:
-            return Dataset.from_list(list(rows.values()))
-    raise ConfigError(
-        f"'{name}' gave only {len(rows)} different questions in {DRAWS_PER_ROW * count} draws",
-        key="data.size",
-        expected=f"at most {len(rows)}",
-        given=count,
-        remedy="take fewer rows, or widen the task with data.options",
-    )
+    return different_questions(name, map(_row, task), count)
 
 
 def _row(entry: Mapping[str, Any]) -> dict[str, Any]:

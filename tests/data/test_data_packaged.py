@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from rlent.data import packaged, resolve_model
-from rlent.data.packaged import PACKAGED_MODELS, cache_root, convert, packaged_model
+from rlent.data.cache import COMPLETE, cache_root
+from rlent.data.packaged import PACKAGED_MODELS, convert, packaged_model
 from rlent.errors import ConfigError
 
 NAME = "smollm2-135m-instruct"
@@ -18,7 +19,7 @@ FILE = PACKAGED_MODELS[NAME].file
 
 def _complete(folder: Path) -> Path:
     folder.mkdir(parents=True)
-    for file in packaged.COMPLETE:
+    for file in COMPLETE:
         (folder / file).write_text("{}")
     return folder
 

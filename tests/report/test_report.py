@@ -3,8 +3,11 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from rlent.report.curves import draw_curves
 from rlent.report.forking import rank_forking_tokens
+from rlent.report.studies import draw_study, final, print_study, read_curve
 
 
 def test_curves_draw_the_metrics_that_are_there(tmp_path: Path) -> None:
@@ -32,3 +35,31 @@ def test_forking_tokens_are_ranked_by_mean_entropy() -> None:
         ("the", 1.0, 2, 0.5),
     ]
     assert [token.text for token in rank_forking_tokens(rollouts, minimum=1, top=1)] == ["rare"]
+
+
+def write_run(folder: Path, values: dict[int, float]) -> Path:
+    folder.mkdir()
+    lines = [json.dumps({"step": step, "reward": value}) for step, value in values.items()]
+    (folder / "metrics.jsonl").write_text("\n".join([json.dumps({"step": 0}), *lines]) + "\n")
+    return folder
+
+
+def test_studies_give_the_mean_of_the_last_steps_and_the_range_of_seeds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [
+        write_run(tmp_path / "one", {step: 1.0 if step > 80 else 9.0 for step in range(1, 101)}),
+        write_run(tmp_path / "two", {step: 2.0 for step in range(50, 101, 50)}),
+    ]
+    curves = [read_curve(run, "reward") for run in runs]
+    assert [final(curve) for curve in curves] == [1.0, 2.0]
+    measured = {"reward": {"method": curves, "silent": [{}]}}
+    print_study(measured)
+    assert capsys.readouterr().out.splitlines() == [
+        "| |reward|",
+        "|---|---|",
+        "| method | 1.500 (1.000 to 2.000) |",
+        "| silent |  |",
+    ]
+    draw_study(measured, tmp_path / "study.png")
+    assert (tmp_path / "study.png").read_bytes().startswith(b"\x89PNG")
