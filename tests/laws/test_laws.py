@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
+from hypothesis import given
 
 from rlent.aggregate import Step
 from rlent.config import parse_interventions
@@ -18,6 +19,7 @@ from rlent.types import Signal, Tokens
 from tests.interventions.examples import everything, make_rollouts, make_signal, make_tokens
 from tests.laws.configs import ALL, CONFIGS, SPLIT_INVARIANT
 from tests.laws.pipeline import JUNK, begin, number, rows, run_chain, signal_tensors, with_junk
+from tests.laws.strategies import LAW, batches
 
 NO_GRADIENT = (
     "select",
@@ -58,10 +60,15 @@ def test_table_entries_describe_themselves(cls: type[Intervention]) -> None:
 
 
 @pytest.mark.parametrize("cls", TABLE.values(), ids=TABLE)
-def test_neutral_settings_are_the_identity(cls: type[Intervention]) -> None:
-    tokens = make_tokens()
-    before = make_signal(tokens)
-    after, _ = run_chain(chain([cls.neutral()]), tokens, signal=before)
+@given(tokens=batches())
+@LAW
+def test_neutral_settings_are_the_identity(cls: type[Intervention], tokens: Tokens) -> None:
+    links = chain([cls.neutral()])
+    rollouts, before = make_rollouts(tokens), make_signal(tokens)
+    begun, _, _ = begin(links, rollouts, tokens)
+    assert torch.equal(begun.reward, rollouts.reward)
+    assert torch.equal(begun.mask, rollouts.mask)
+    after, _ = run_chain(links, tokens, rollouts=rollouts, signal=before)
     for name, values in signal_tensors(before).items():
         assert torch.equal(signal_tensors(after)[name], values), name
 
@@ -78,8 +85,9 @@ def test_shapes_and_dtypes_are_kept(config: Intervention, dtype: torch.dtype) ->
 
 
 @pytest.mark.parametrize("config", ALL, ids=name_of)
-def test_inputs_are_not_changed(config: Intervention) -> None:
-    tokens = make_tokens()
+@given(tokens=batches())
+@LAW
+def test_inputs_are_not_changed(config: Intervention, tokens: Tokens) -> None:
     rollouts, signal = make_rollouts(tokens), make_signal(tokens)
     records = (tokens, rollouts, signal)
     tensors = [
@@ -96,9 +104,9 @@ def test_inputs_are_not_changed(config: Intervention) -> None:
 
 @pytest.mark.parametrize("junk", JUNK)
 @pytest.mark.parametrize("config", ALL, ids=name_of)
-def test_masked_positions_never_leak(config: Intervention, junk: str) -> None:
-    clean = make_tokens(drift=1.0)
-    assert not clean.mask.all()
+@given(clean=batches())
+@LAW
+def test_masked_positions_never_leak(config: Intervention, junk: str, clean: Tokens) -> None:
     spoiled = with_junk(clean, JUNK[junk])
     results = []
     for tokens in (clean, spoiled):
@@ -106,17 +114,23 @@ def test_masked_positions_never_leak(config: Intervention, junk: str) -> None:
             chain([config]), tokens, rollouts=make_rollouts(tokens), signal=make_signal(clean)
         )
         loss = loss_of(signal, tokens)
-        loss.backward()
-        results.append((loss, tokens.logp.grad, {k: number(v) for k, v in metrics.items()}))
-    assert torch.equal(results[0][0], results[1][0])
-    assert torch.equal(results[0][1], results[1][1])
-    assert results[0][2] == results[1][2]
+        leaves = [leaf for leaf in (tokens.logp, tokens.entropy, tokens.ref_kl) if leaf is not None]
+        gradients = torch.autograd.grad(loss, leaves, materialize_grads=True)
+        results.append((loss, gradients, {k: number(v) for k, v in metrics.items()}))
+    (loss, gradients, metrics), (spoiled_loss, spoiled_gradients, spoiled_metrics) = results
+    assert torch.equal(loss, spoiled_loss)
+    for gradient, spoiled_gradient in zip(gradients, spoiled_gradients, strict=True):
+        assert torch.equal(gradient, spoiled_gradient)
+    assert metrics == spoiled_metrics
 
 
 @pytest.mark.parametrize("parts", [2, 4])
 @pytest.mark.parametrize("config", SPLIT_INVARIANT, ids=name_of)
-def test_micro_batches_see_what_the_whole_batch_sees(config: Intervention, parts: int) -> None:
-    tokens = make_tokens(rows=8)
+@given(tokens=batches(rows=8))
+@LAW
+def test_micro_batches_see_what_the_whole_batch_sees(
+    config: Intervention, parts: int, tokens: Tokens
+) -> None:
     rollouts, signal = make_rollouts(tokens), make_signal(tokens)
     links = chain([config])
     whole, _ = run_chain(links, tokens, rollouts=rollouts, signal=signal)
@@ -132,7 +146,9 @@ def test_micro_batches_see_what_the_whole_batch_sees(config: Intervention, parts
         )
         after, _ = links.on_tokens(rows(tokens, part), start_signal)
         for name, values in signal_tensors(whole).items():
-            assert torch.equal(signal_tensors(after)[name], values[part]), name
+            torch.testing.assert_close(
+                signal_tensors(after)[name], values[part], rtol=1e-12, atol=1e-12
+            )
 
 
 EDGE_MASKS = {
@@ -148,6 +164,13 @@ EDGE_MASKS = {
 def test_edge_batches_stay_finite(config: Intervention, edge: str) -> None:
     mask = EDGE_MASKS[edge]
     tokens = make_tokens(rows=mask.shape[0], length=mask.shape[1], mask=mask)
+    check_finite(config, tokens)
+
+
+@pytest.mark.parametrize("config", ALL, ids=name_of)
+@given(tokens=batches())
+@LAW
+def test_any_batch_stays_finite(config: Intervention, tokens: Tokens) -> None:
     check_finite(config, tokens)
 
 
@@ -171,8 +194,10 @@ def check_finite(config: Intervention, tokens: Tokens) -> None:
 
 
 @pytest.mark.parametrize("config", ALL, ids=name_of)
-def test_only_the_penalty_may_carry_gradient(config: Intervention) -> None:
-    signal, _ = run_chain(chain([config]), make_tokens())
+@given(tokens=batches())
+@LAW
+def test_only_the_penalty_may_carry_gradient(config: Intervention, tokens: Tokens) -> None:
+    signal, _ = run_chain(chain([config]), tokens)
     assert not [name for name in NO_GRADIENT if getattr(signal, name).requires_grad]
 
 
@@ -193,8 +218,12 @@ def test_state_survives_a_checkpoint(config: Intervention) -> None:
 
 
 @pytest.mark.parametrize("config", ALL, ids=name_of)
-def test_metrics_are_finite_scalars_under_the_interventions_name(config: Intervention) -> None:
-    _, metrics = run_chain(chain([config]), make_tokens())
+@given(tokens=batches())
+@LAW
+def test_metrics_are_finite_scalars_under_the_interventions_name(
+    config: Intervention, tokens: Tokens
+) -> None:
+    _, metrics = run_chain(chain([config]), tokens)
     assert metrics
     for name, metric in metrics.items():
         assert name.startswith(f"{config.name}/")

@@ -49,7 +49,7 @@ def test_studies_give_the_mean_of_the_last_steps_and_the_range_of_seeds(
 ) -> None:
     runs = [
         write_run(tmp_path / "one", {step: 1.0 if step > 80 else 9.0 for step in range(1, 101)}),
-        write_run(tmp_path / "two", {step: 2.0 for step in range(50, 101, 50)}),
+        write_run(tmp_path / "two", dict.fromkeys(range(50, 101, 50), 2.0)),
     ]
     curves = [read_curve(run, "reward") for run in runs]
     assert [final(curve) for curve in curves] == [1.0, 2.0]
