@@ -26,6 +26,10 @@ MAX_DIGITS = 100_000
 MAX_COEFFICIENT_DIGITS = 50
 """The same beside variables, roots or functions, where SymPy factors and expands."""
 
+MAX_MAGNITUDE = 1000
+"""Most decimal digits before the point of any part's value, where it is not of rational numbers alone: evaluating
+``e^{e^{e^{10}}}`` to a fixed precision would write all of its digits down."""
+
 MAX_DEGREE = 100
 """Highest degree in variables, roots and functions together."""
 
@@ -71,6 +75,8 @@ def expression_refusal(expression: Any) -> str | None:
     max_degree = MAX_DEGREE_OF_RELATION if expression.has(sympy.Rel) else MAX_DEGREE
     if size.digits > max_digits:
         return f"a number of more than {max_digits} digits"
+    if size.degree and max(map(_magnitude, sympy.preorder_traversal(expression))) > MAX_MAGNITUDE:
+        return f"a value of more than {MAX_MAGNITUDE} digits"
     if size.degree > max_degree:
         return f"a degree above {max_degree}"
     if len(expression.free_symbols) > MAX_VARIABLES:
@@ -78,6 +84,22 @@ def expression_refusal(expression: Any) -> str | None:
     if size.work > MAX_TERMS:
         return f"more than {MAX_TERMS} terms when expanded"
     return None
+
+
+def _magnitude(expression: Any) -> float:
+    """Upper bound of the decimal logarithm of the absolute value, with every variable between -1 and 1."""
+    import sympy
+
+    if isinstance(expression, sympy.Rational):
+        return math.log10(max(abs(expression.p), expression.q))
+    if not expression.args:
+        return 1.0 if isinstance(expression, sympy.NumberSymbol) else 0.0
+    if isinstance(expression, sympy.Pow | sympy.exp):
+        base, exponent = expression.as_base_exp()
+        return min(10 ** min(_magnitude(exponent), 9.0) * _magnitude(base), 1e9)
+    if isinstance(expression, sympy.sin | sympy.cos):
+        return 0.0
+    return math.fsum(map(_magnitude, expression.args))
 
 
 class _Size(NamedTuple):
