@@ -96,13 +96,12 @@ class RolloutTrainer(GRPOTrainer):
         weights = self.reward_weights.to(parts.device)
         scorable = ~parts.isnan().all(dim=1)
         ids, needs = batch["completion_ids"], self.chain.needs
-        decoded = "texts" in needs and self._tokenizer.batch_decode(ids, skip_special_tokens=True)
         further = {
             "group": (first + torch.arange(rows, device=ids.device)) // self._generations,
             "reward_parts": parts,
             "reward": torch.where(scorable, (parts * weights).nansum(dim=1), torch.nan),
             "truncated": truncated(batch, (*self.eos_token_ids, self._tokenizer.pad_token_id)),
-            "texts": decoded or None,
+            "texts": self._decoded(ids) if "texts" in needs else None,
             "answers": [row["answer"] for row in inputs] if "answer" in inputs[0] else None,
         }
         old_logp, old_entropy = self._old_scores(batch)
@@ -112,6 +111,9 @@ class RolloutTrainer(GRPOTrainer):
             with torch.no_grad(), reference_policy(self) as reference:
                 further["ref_per_token_logps"], _ = self._score(reference, batch, self._rows)
         return further
+
+    def _decoded(self, ids: Tensor) -> list[str]:
+        return self._tokenizer.batch_decode(ids, skip_special_tokens=True)
 
     def _rollouts(self, batch: Batch, keep: Tensor) -> Rollouts:
         texts, answers = batch["texts"], batch["answers"]

@@ -82,8 +82,8 @@ def _unmet(args: EntropyGRPOConfig) -> dict[str, str]:
         )
     if LOSS_TYPES[args.loss_type].aggregate == "step_token_mean":
         unmet["micro_batch_denominator"] = (
-            f"with loss_type {args.loss_type} the denominator counts the whole step, before its "
-            "micro-batches have been ranked; set trainer.loss_type to bnpo (as released) or grpo, or "
-            "use scope: global, or denominator: all"
+            f"with loss_type {args.loss_type} the denominator counts the whole step, before its micro-batches "
+            "have been ranked; set trainer.loss_type to bnpo or grpo, or the intervention's denominator to all, or "
+            "rank before the batch is split (entropy: old, scope: global)"
         )
     return unmet

@@ -3,6 +3,7 @@
 A generation batch is TRL's: tensors and lists by name, one row per completion, whole groups in order.
 """
 
+import random
 from typing import Any
 
 import torch
@@ -33,7 +34,9 @@ class FreshPrompts:
 
     def _index(self, place: int) -> int:
         epoch, position = divmod(place, len(self._dataset))
-        order = torch.Generator().manual_seed(self._seed + epoch)
+        # A stream of its own: the data loader shuffles with the bare seed, and would be drawing the same prompts.
+        stream = random.Random(f"fresh prompts {self._seed} {epoch}").getrandbits(63)
+        order = torch.Generator().manual_seed(stream)
         return int(torch.randperm(len(self._dataset), generator=order)[position])
 
 

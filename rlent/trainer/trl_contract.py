@@ -78,6 +78,7 @@ def check_contract() -> None:
         **{f"GRPOTrainer.{name}": parameters for name, parameters in PARAMETERS.items()},
         "GRPOTrainer._get_per_token_logps_and_entropies": SCORING_PARAMETERS,
         "utils.add_fused_lm_head": FUSED_HEAD,
+        "utils.use_adapter": ("model", "adapter_name"),
     }
     for path, parameters in expected.items():
         owner, name = path.split(".")

@@ -193,6 +193,8 @@ def test_ranks_draw_different_prompts_of_one_order() -> None:
     flat = [prompt for part in drawn for prompt in part]
     assert len(set(flat[:10])) == 10
     assert ranks[0].drawn == ranks[1].drawn == 12
+    loader = torch.randperm(10, generator=torch.Generator().manual_seed(3)).tolist()
+    assert [int(prompt) for prompt in flat[:10]] != loader
     other = FreshPrompts(rows, seed=4, rank=0, world_size=1)
     assert [row["prompt"] for row in other.draw(10)] != flat[:10]
     again = FreshPrompts(rows, seed=3, rank=0, world_size=1)
