@@ -158,7 +158,9 @@ def load(name: str) -> Recipe:
 @pytest.mark.parametrize("path", sorted(RECIPES.rglob("*.yaml")), ids=str)
 def test_every_shipped_recipe_fits_together(path: Path, tmp_path: Path) -> None:
     recipe = load(str(path.relative_to(RECIPES).with_suffix("")))
-    small = path.stem.startswith("small")  # several folders have one, and a run is found by its name
+    small = path.stem.startswith(
+        "small"
+    )  # several folders have one, and a run is found by its name
     assert recipe.name.startswith("small_") if small else recipe.name == path.stem
     args, links = build_args(recipe, tmp_path), chain(recipe.interventions)
     check_needs(links, args)

@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,17 @@ def records(folder: Path) -> Iterator[Any]:
             yield record
 
 
+def records_of_a_finished_run(folder: Path, patience: float = 30.0) -> list[Any]:
+    """All records, once the last one is there: another process writes the file, in its own time."""
+    deadline = time.monotonic() + patience
+    while True:
+        found = list(records(folder))
+        if any(record.HasField("exit") for record in found):
+            return found
+        assert time.monotonic() < deadline, f"{len(found)} records and no exit"
+        time.sleep(0.2)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 def test_an_offline_run_holds_the_recipe_and_every_metric(
@@ -62,7 +74,7 @@ def test_an_offline_run_holds_the_recipe_and_every_metric(
     finally:
         wandb.finish()
     assert "offline" in capfd.readouterr().out
-    found = list(records(Path("runs/small")))
+    found = records_of_a_finished_run(Path("runs/small"))
     run = next(record.run for record in found if record.HasField("run"))
     assert (run.project, run.display_name, list(run.tags)) == ("forks", "small", ["small"])
     config = {item.key: json.loads(item.value_json) for item in run.config.update}
