@@ -30,6 +30,7 @@ class Study:
 FORKING = "beyond_80_20/small"
 FEWER = ("interventions.forking_tokens.keep=lowest", "interventions.forking_tokens.fraction=0.8")
 REPEATED = ("trainer.steps_per_generation=1", "trainer.num_iterations=4")
+TWICE = ("trainer.steps_per_generation=2", "trainer.num_iterations=2", "trainer.max_steps=200")
 RELATIVE = "interventions.entropy_band={edges: quantile, weight_low: 0.3, weight_high: 0.3}"
 
 STUDIES = {
@@ -46,6 +47,13 @@ STUDIES = {
             "clipped": ("ce_gppo/small", ("interventions=[]",)),
             "CE-GPPO": ("ce_gppo/small", ()),
             "GPPO": ("ce_gppo/small", ("interventions.clip_preserve.keep_low=1.0",)),
+        },
+        metrics=("held_out/score", "entropy", "clip_ratio/region_mean"),
+    ),
+    "clipping_twice": Study(
+        runs={
+            "clipped": ("ce_gppo/small", ("interventions=[]", *TWICE)),
+            "CE-GPPO": ("ce_gppo/small", TWICE),
         },
         metrics=("held_out/score", "entropy", "clip_ratio/region_mean"),
     ),
