@@ -1,13 +1,16 @@
 """The public operation: checks, then one implementation, chosen by name."""
 
+from collections.abc import Collection
+
 from torch import Tensor
 
 from rlent_kernels import reference, tiled
+from rlent_kernels.implementations import NAMES, pointwise, resolve
+from rlent_kernels.plan import make_plan
+from rlent_kernels.sweep import Engine
 from rlent_kernels.transform import LogitTransform
-from rlent_kernels.types import LinearHead, TokenStats
-from rlent_kernels.validation import check_choice, check_numbers, check_tensors
-
-_IMPLEMENTATIONS = ("auto", "torch", "reference")
+from rlent_kernels.types import LinearHead, TokenStats, Wanted
+from rlent_kernels.validation import check_choice, check_numbers, check_tensors, check_wanted
 
 
 def token_stats(
@@ -19,8 +22,12 @@ def token_stats(
     temperature: float = 1.0,
     logit_scale: float = 1.0,
     softcap: float | None = None,
+    also: Collection[str] = (),
+    top_k: int | None = None,
+    top_p: float | None = None,
     impl: str = "auto",
     tile: tuple[int, int] | None = None,
+    keep_logits: bool | None = None,
 ) -> TokenStats:
     """Log-probability of the targets and entropy, in nats, of a linear head at every row.
 
@@ -32,15 +39,20 @@ def token_stats(
 
     Rows whose target is ``IGNORE_INDEX`` (-100) are not computed: their results are 0, they send
     no gradient, and NaN or infinity in them reaches nothing. A logit of -inf (a banned token, by
-    a bias of -inf) adds 0 to the entropy. Differentiable in hidden, weight and bias, once with
-    impl="torch"; gradients that are not needed are not computed.
+    a bias of -inf) adds 0 to the entropy. Differentiable in hidden, weight and bias, once, unless
+    impl="reference"; gradients that are not needed are not computed, and rows without incoming
+    gradient cost nothing in backward.
 
     Numbers: logits, statistics and gradient sums are float32, or float64 when hidden is, and
-    gradients are returned in the dtype of their input. impl="torch" multiplies bfloat16 operands
-    when hidden and weight both are bfloat16 or autocast to bfloat16 is on, as a linear layer
-    would, and float32 operands otherwise; no logit is ever rounded to bfloat16. In its backward
+    gradients are returned in the dtype of their input. But for impl="reference", operands of
+    products are bfloat16 when hidden and weight both are bfloat16 or autocast to bfloat16 is on,
+    as in a linear layer, and float32 otherwise; no logit is ever rounded to bfloat16. In backward
     the gradient of the logits is an operand too. Float32 products on a GPU use TF32 if torch is
     told to.
+
+    Memory beyond inputs, outputs and gradients: three tiles of logits, a copy of the rows that are
+    computed, and the logits themselves where ``keep_logits`` and a gradient is needed.
+    ``top_k`` and ``top_p`` take a second pass over 64 MiB of logits at a time.
 
     Args:
         hidden: ``[*n d]``, float32, float64, bfloat16 or float16.
@@ -51,18 +63,28 @@ def token_stats(
         temperature: divides the logits.
         logit_scale: multiplies the raw logits, such as Cohere's ``logit_scale``.
         softcap: bound of the scaled logits, such as Gemma 2's ``final_logit_softcapping``.
-        impl: ``"torch"`` works in tiles and never holds ``n * v`` logits; rows without incoming
-            gradient cost nothing in its backward. ``"reference"`` holds all logits, in float32
-            or float64 whatever autocast says. ``"auto"`` is ``"torch"``.
-        tile: (rows, vocabulary) of a tile of ``"torch"``; None picks one for the device.
+        also: names of further statistics, out of "logsumexp", "varentropy", "log_sum_sq_probs",
+            "mean_logits", "entropy_change", "argmax", "is_top1"; see ``TokenStats``.
+        top_k: fill ``top_log_probs`` and ``top_ids`` with that many tokens.
+        top_p: fill ``nucleus_entropy``, for the nucleus of that mass.
+        impl: ``"torch"`` works in tiles of torch operators, on any device. ``"triton"`` is the
+            same with what is done to each logit in one kernel, on CUDA devices. ``"reference"``
+            holds all logits, in float32 or float64 whatever autocast says. ``"auto"`` is
+            ``"triton"`` on CUDA devices where Triton is installed, and ``"torch"`` elsewhere.
+        tile: (rows, vocabulary) of a tile; None picks one that stays in the level-2 cache.
+        keep_logits: whether forward keeps the logits for backward, which then computes one product
+            less; None keeps them up to 64 MiB.
 
     Raises:
         ValueError: a shape, dtype, device, number, name or target is not as described.
-        RuntimeError: in backward of ``"torch"``, when second derivatives are asked for.
+        ImportError: impl="triton" where Triton is not installed.
+        RuntimeError: in backward, when second derivatives are asked for; impl="reference" has them.
     """
-    check_choice(impl, tile, _IMPLEMENTATIONS)
+    check_choice(impl, NAMES, tile=tile, keep_logits=keep_logits)
     check_numbers(temperature, logit_scale, softcap)
     check_tensors(hidden, weight, targets, bias)
+    check_wanted(also, top_k, top_p, weight.shape[0])
+    implementation = resolve(impl, hidden.device)
     head = LinearHead(
         hidden=hidden.reshape(targets.numel(), hidden.shape[-1]),
         weight=weight,
@@ -70,10 +92,15 @@ def token_stats(
         targets=targets.reshape(-1),
         transform=LogitTransform(temperature=temperature, logit_scale=logit_scale, softcap=softcap),
     )
-    if impl == "reference":
-        log_probs, entropy = reference.token_stats(head)
+    wanted = Wanted(names=tuple(dict.fromkeys(also)), top_k=top_k, top_p=top_p)
+    if implementation == "reference":
+        stats = reference.token_stats(head, wanted)
     else:
-        log_probs, entropy = tiled.token_stats(head, tile)
+        engine = Engine(
+            plan=make_plan(head, tile, keep_logits), pointwise=pointwise(implementation)
+        )
+        stats = tiled.token_stats(head, wanted, engine)
+    shape = targets.shape
     return TokenStats(
-        log_probs=log_probs.reshape(targets.shape), entropy=entropy.reshape(targets.shape)
+        **{name: values.reshape((*shape, *values.shape[1:])) for name, values in stats.items()}
     )

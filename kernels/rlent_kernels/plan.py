@@ -1,17 +1,35 @@
-"""How the tiled implementation cuts a head into pieces and computes the logits of one piece."""
+"""How a head is cut into tiles of rows and vocabulary, and how the logits of one tile are computed.
+
+Every number of a tile is read and written several times: by the product that makes it, by the
+statistics, and in backward by two further products. The default tile therefore fits into the
+cache nearest to the cores (level 2), with room for what is made of it. It is no smaller, because
+each product also reads ``r d`` of hidden and ``c d`` of weight for ``r c`` logits.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
+from rlent_kernels.cache import cache_bytes
 from rlent_kernels.precision import Precision, choose_precision
 from rlent_kernels.transform import LogitTransform
 from rlent_kernels.types import LinearHead
 
-# (rows, vocabulary). A CPU wants a tile of logits to stay in cache, a GPU wants to be filled.
-_CPU_TILE = (1024, 2048)
-_ACCELERATOR_TILE = (4096, 8192)
+# Share of the cache that the logits of a tile may take. A CPU makes two more tensors of that size.
+_SHARE = {"cpu": 0.5}
+_ACCELERATOR_SHARE = 0.67
+
+# Columns of a tile. Wide enough for products to run at full speed, narrow enough for many rows.
+_COLUMNS = {"cpu": 1024}
+_ACCELERATOR_COLUMNS = 2048
+
+PANEL_BYTES = 2**26
+"""Size up to which logits of whole rows are held: those of a whole call for backward, which then
+computes one product less, or those of a few rows at a time."""
+
+_ROW_MULTIPLE = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,16 +40,6 @@ class Columns:
     weight: Tensor
     bias: Tensor | None
 
-    def locate(self, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """``(index [r 1], inside [r])`` of targets in this tile.
-
-        The index is a valid one also where ``inside`` is False: to pick rows instead would
-        synchronise a GPU once per tile.
-        """
-        index = targets - self.span.start
-        inside = (index >= 0) & (index < self.weight.shape[0])
-        return index.clamp(0, self.weight.shape[0] - 1)[:, None], inside
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
@@ -41,36 +49,60 @@ class Plan:
     precision: Precision
     row_tile: int
     column_tile: int
+    keep_logits: bool | None = None
+    """Whether forward keeps the logits for backward; None: if they are at most ``PANEL_BYTES``."""
+
+    def keeps_logits(self, rows: int, vocabulary: int) -> bool:
+        """Whether forward keeps the logits of ``rows`` rows."""
+        if self.keep_logits is not None:
+            return self.keep_logits
+        return rows * vocabulary * self.precision.result.itemsize <= PANEL_BYTES
 
     def row_spans(self, rows: int) -> Iterator[slice]:
-        return _spans(rows, self.row_tile)
+        return spans(rows, self.row_tile)
 
     def columns(self, weight: Tensor, bias: Tensor | None) -> Iterator[Columns]:
-        for span in _spans(weight.shape[0], self.column_tile):
+        for span in spans(weight.shape[0], self.column_tile):
             yield Columns(
                 span=span,
                 weight=self.precision.cast(weight[span]),
                 bias=None if bias is None else bias[span],
             )
 
-    def logits(self, hidden: Tensor, columns: Columns) -> Tensor:
-        """``[r c]`` logits of the distribution, a new tensor, from a cast ``hidden [r d]``."""
-        raw = self.precision.mm(hidden, columns.weight.T)
-        if columns.bias is not None:
-            raw += columns.bias
-        return self.transform.apply(raw)
+    def multiply(self, hidden: Tensor, columns: Columns, out: Tensor) -> Tensor:
+        """Write ``u = scale * raw`` of a cast ``hidden [r d]`` into ``out [r c]``."""
+        return self.precision.multiply(
+            hidden, columns.weight.T, out, scale=self.transform.scale, bias=columns.bias
+        )
 
 
-def make_plan(head: LinearHead, tile: tuple[int, int] | None) -> Plan:
-    """The plan for a head; ``tile`` is (rows, vocabulary), or None for the device's default."""
-    if tile is None:
-        tile = _CPU_TILE if head.hidden.device.type == "cpu" else _ACCELERATOR_TILE
+def make_plan(
+    head: LinearHead, tile: tuple[int, int] | None, keep_logits: bool | None = None
+) -> Plan:
+    """The plan for a head; ``tile`` is (rows, vocabulary), or None for ``default_tile``."""
     precision = choose_precision(head.hidden, head.weight)
+    if tile is None:
+        vocabulary = head.weight.shape[0]
+        tile = default_tile(vocabulary, precision.result.itemsize, head.hidden.device)
     return Plan(
-        transform=head.transform, precision=precision, row_tile=tile[0], column_tile=tile[1]
+        transform=head.transform,
+        precision=precision,
+        row_tile=tile[0],
+        column_tile=tile[1],
+        keep_logits=keep_logits,
     )
 
 
-def _spans(size: int, step: int) -> Iterator[slice]:
+def default_tile(vocabulary: int, itemsize: int, device: torch.device) -> tuple[int, int]:
+    """(rows, vocabulary) of a tile of logits that stays in the device's cache."""
+    share = _SHARE.get(device.type, _ACCELERATOR_SHARE)
+    cells = int(cache_bytes(device) * share) // itemsize
+    columns = min(vocabulary, _COLUMNS.get(device.type, _ACCELERATOR_COLUMNS))
+    rows = max(cells // columns // _ROW_MULTIPLE, 1) * _ROW_MULTIPLE
+    return rows, columns
+
+
+def spans(size: int, step: int) -> Iterator[slice]:
+    """``[0, size)`` in slices of ``step``, the last one shorter."""
     for start in range(0, size, step):
-        yield slice(start, start + step)
+        yield slice(start, min(start + step, size))

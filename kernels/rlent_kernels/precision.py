@@ -32,21 +32,49 @@ class Precision:
     result: torch.dtype
 
     def cast(self, values: Tensor) -> Tensor:
-        """``values`` rounded to ``operand``, stored in the dtype that ``mm`` reads."""
-        rounded = values.to(self.operand)
-        return rounded if self._has_mixed_mm(values) else rounded.to(self.result)
+        """``values`` rounded to ``operand``, stored in the dtype that products read."""
+        return values.to(self.operand).to(self.stored(values))
 
-    def mm(self, left: Tensor, right: Tensor) -> Tensor:
-        """``left @ right`` in ``result``, for operands that come from ``cast``."""
-        if self._has_mixed_mm(left):
-            return torch.mm(left, right, out_dtype=self.result)
-        return torch.mm(left, right)
+    def as_operand(self, computed: Tensor) -> Tensor:
+        """A computed matrix as products read it; those of a CPU round it themselves."""
+        return computed.to(self.stored(computed))
+
+    def stored(self, values: Tensor) -> torch.dtype:
+        """The dtype in which products on the device of ``values`` read their operands."""
+        return self.operand if self._has_mixed_mm(values) else self.result
+
+    def multiply(
+        self,
+        left: Tensor,
+        right: Tensor,
+        out: Tensor,
+        *,
+        scale: float = 1.0,
+        bias: Tensor | None = None,
+    ) -> Tensor:
+        """Write ``scale * (left @ right + bias)`` into ``out``, for operands that come from ``cast``.
+
+        Scale and bias cost no pass of their own over the product.
+        """
+        if bias is None:
+            return self._addmm(out, left, right, beta=0.0, alpha=scale)
+        return self._addmm(out.copy_(bias.expand_as(out)), left, right, beta=scale, alpha=scale)
+
+    def accumulate(self, left: Tensor, right: Tensor, into: Tensor) -> None:
+        """``into += left @ right``, summed in ``result``."""
+        self._addmm(into, left, right, beta=1.0, alpha=1.0)
+
+    def _addmm(
+        self, out: Tensor, left: Tensor, right: Tensor, *, beta: float, alpha: float
+    ) -> Tensor:
+        mixed = {"out_dtype": self.result} if self._has_mixed_mm(left) else {}
+        return torch.addmm(out, left, right, beta=beta, alpha=alpha, out=out, **mixed)
 
     @contextmanager
     def products(self, device: torch.device) -> Iterator[None]:
-        """Context in which ``mm`` is to be called: autocast off, bfloat16 units on.
+        """Context in which products are to be computed: autocast off, bfloat16 units on.
 
-        On CPUs ``torch.mm`` takes no ``out_dtype``; oneDNN's bfloat16 mode for float32 matrices
+        On CPUs ``torch.addmm`` takes no ``out_dtype``; oneDNN's bfloat16 mode for float32 matrices
         computes the same: bfloat16 operands, float32 sums and results. The mode belongs to the
         process, so float32 products of other threads may be rounded while the context is open.
         """

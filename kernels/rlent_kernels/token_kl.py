@@ -18,16 +18,13 @@ from torch import Tensor
 
 from rlent_kernels.plan import Columns, Plan
 from rlent_kernels.precision import choose_precision
+from rlent_kernels.rows import indices
 from rlent_kernels.transform import LogitTransform
 
 _FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 # Logits of one head in a tile: 220 rows of a vocabulary of 152k, 128 MiB in float32.
 _TILE_LOGITS = 2**25
-
-# Rows of the weight whose gradient is added at once. A product for all of them would be a second
-# tensor of the size of the sum.
-_WEIGHT_ROWS = 8192
 
 
 def token_kl(
@@ -139,7 +136,7 @@ class _TokenKL(torch.autograd.Function):
         ctx.save_for_backward(hidden, weight, bias, ref_hidden, ref_weight, ref_bias, rows)
         ctx.plans = plan, ref_plan
         result = torch.zeros_like(rows, dtype=plan.precision.result)
-        picked = _indices(rows)
+        picked = indices(rows)
         if picked.numel():
             current = _Head.make(hidden[picked], weight, bias, plan)
             reference = _Head.make(ref_hidden[picked], ref_weight, ref_bias, ref_plan)
@@ -159,7 +156,7 @@ class _TokenKL(torch.autograd.Function):
         (cotangent,) = cotangents
         hidden, weight, bias, ref_hidden, ref_weight, ref_bias, rows = ctx.saved_tensors
         plan, ref_plan = ctx.plans
-        picked = _indices(rows & (cotangent != 0))
+        picked = indices(rows & (cotangent != 0))
         sums = _Sums.zeros(picked.numel(), weight, ctx.needs_input_grad, plan.precision.result)
         if picked.numel():
             current = _Head.make(hidden[picked], weight, bias, plan)
@@ -168,7 +165,10 @@ class _TokenKL(torch.autograd.Function):
                 logits = current.logits(part)
                 gradient = _Comparison.of(logits, reference.logits(part)).logit_gradient()
                 gradient *= cotangent[picked[part], None]
-                sums.add(part, plan.transform.pull_back(gradient, logits), current)
+                gradient *= plan.transform.slope
+                if plan.transform.cap is not None:
+                    gradient *= plan.transform.flattening(logits)
+                sums.add(part, gradient, current)
         grad_hidden = sums.hidden
         if grad_hidden is not None:
             grad_hidden = torch.zeros_like(hidden).index_copy_(0, picked, grad_hidden.to(hidden))
@@ -194,7 +194,11 @@ class _Head:
         """``[r v]``. Each head opens its own context: the other's operands may be of another
         dtype."""
         with self.plan.precision.products(self.hidden.device):
-            return self.plan.logits(self.hidden[part], self.columns)
+            u = self.hidden.new_empty(
+                (len(self.hidden[part]), len(self.columns.weight)), dtype=self.plan.precision.result
+            )
+            self.plan.multiply(self.hidden[part], self.columns, u)
+        return self.plan.transform.bend(u)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -248,15 +252,13 @@ class _Sums:
     def add(self, part: slice, gradient: Tensor, head: _Head) -> None:
         """Add what the rows ``part`` contribute, by their gradient ``[r v]`` in raw logits."""
         precision = head.plan.precision
-        operand = precision.cast(gradient)
+        operand = precision.as_operand(gradient)
         with precision.products(gradient.device):
             if self.hidden is not None:
-                self.hidden[part] = precision.mm(operand, head.columns.weight)
+                precision.multiply(operand, head.columns.weight, self.hidden[part])
             if self.weight is not None:
                 hidden = head.hidden[part]
-                for start in range(0, self.weight.shape[0], _WEIGHT_ROWS):
-                    span = slice(start, start + _WEIGHT_ROWS)
-                    self.weight[span] += precision.mm(operand[:, span].T, hidden)
+                precision.accumulate(operand.T, hidden, self.weight)
         if self.bias is not None:
             self.bias.add_(gradient.sum(0))
 
@@ -269,10 +271,6 @@ def _make_plan(hidden: Tensor, weight: Tensor, transform: LogitTransform, tile: 
         row_tile=max(1, _TILE_LOGITS // vocabulary) if tile is None else tile,
         column_tile=vocabulary,
     )
-
-
-def _indices(keep: Tensor) -> Tensor:
-    return keep.nonzero()[:, 0]
 
 
 def _check_numbers(

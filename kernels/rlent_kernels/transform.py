@@ -8,10 +8,13 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LogitTransform:
-    """``T(z) = cap(logit_scale * z) / temperature`` with ``cap(u) = softcap * tanh(u / softcap)``.
+    """``z = logit_scale * raw / temperature``, or with a softcap
+    ``z = softcap * tanh(logit_scale * raw / softcap) / temperature``.
 
-    Without a softcap ``cap`` is the identity. Tanh soft-capping is that of Gemma 2 (Gemma Team,
-    2024, section 2, "Logit soft-capping").
+    Tanh soft-capping is that of Gemma 2 (Gemma Team, 2024, section 2, "Logit soft-capping").
+
+    The map is done in two steps: ``u = scale * raw``, which a matrix product does in passing, and
+    ``z = bend(u)``, which is the identity without a softcap.
 
     Attributes:
         temperature: positive; the sampling temperature.
@@ -23,26 +26,29 @@ class LogitTransform:
     logit_scale: float = 1.0
     softcap: float | None = None
 
-    def apply(self, raw: Tensor) -> Tensor:
-        """``T(raw)``, elementwise; ``raw`` itself when T is the identity."""
-        if self.softcap is None:
-            return _scaled(raw, self.logit_scale / self.temperature)
-        capped = torch.tanh(_scaled(raw, self.logit_scale / self.softcap))
-        return _scaled(capped, self.softcap / self.temperature)
+    @property
+    def scale(self) -> float:
+        """The factor of the raw logits in u."""
+        return self.logit_scale / (self.temperature if self.softcap is None else self.softcap)
 
-    def pull_back(self, gradient: Tensor, logits: Tensor) -> Tensor:
-        """Gradient in raw logits: ``gradient * T'(raw)``, elementwise, with ``logits = T(raw)``.
+    @property
+    def cap(self) -> float | None:
+        """The bound of z, or None."""
+        return None if self.softcap is None else self.softcap / self.temperature
 
-        ``T' = logit_scale / temperature * (1 - tanh^2)``, and the tanh is read off the output, so
-        that a raw logit of -inf gives 0 and not ``inf - inf``.
+    @property
+    def slope(self) -> float:
+        """``dz/draw`` at 0, where it is largest."""
+        return self.logit_scale / self.temperature
+
+    def bend(self, u: Tensor) -> Tensor:
+        """z of u, elementwise; u itself without a softcap."""
+        return u if self.cap is None else torch.tanh(u) * self.cap
+
+    def flattening(self, z: Tensor) -> Tensor:
+        """``dz/draw / slope = 1 - (z / cap)^2``, elementwise, with a softcap.
+
+        It is read off the output, so that a raw logit of -inf gives 0 and not ``inf - inf``.
         """
-        slope = self.logit_scale / self.temperature
-        if self.softcap is None:
-            return _scaled(gradient, slope)
-        tanh = logits * (self.temperature / self.softcap)
-        return gradient * (slope - slope * tanh.square())
-
-
-def _scaled(values: Tensor, factor: float) -> Tensor:
-    """``values * factor`` without a pass over memory when the factor is 1."""
-    return values if factor == 1.0 else values * factor
+        assert self.cap is not None
+        return 1.0 - (z / self.cap).square()

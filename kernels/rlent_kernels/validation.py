@@ -1,13 +1,13 @@
 """Checks of what a caller passes. Every message names argument, expectation and value."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 
 import torch
 from torch import Tensor
 
-from rlent_kernels.types import IGNORE_INDEX
+from rlent_kernels.types import FURTHER, IGNORE_INDEX
 
 _FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
@@ -30,18 +30,41 @@ def check_numbers(temperature: float, logit_scale: float, softcap: float | None)
             _fail(name, "a finite number > 0", repr(number))
 
 
-def check_choice(impl: str, tile: tuple[int, int] | None, names: Sequence[str]) -> None:
-    """``impl`` is a known name, and ``tile`` fits it."""
+def check_choice(
+    impl: str,
+    names: Sequence[str],
+    *,
+    tile: tuple[int, int] | None,
+    keep_logits: bool | None = None,
+) -> None:
+    """``impl`` is a known name, and the choices within it fit it."""
     if impl not in names:
         nearest = get_close_matches(impl, names, n=1, cutoff=0.0)[0]
         valid = ", ".join(map(repr, names))
         _fail("impl", f"one of {valid}", f"{impl!r}; the nearest name is {nearest!r}")
-    if tile is None:
-        return
-    if impl == "reference":
-        _fail("tile", "None with impl='reference', which has no tiles", repr(tile))
-    if len(tile) != 2 or min(tile) < 1:
+    for name, choice in (("tile", tile), ("keep_logits", keep_logits)):
+        if impl == "reference" and choice is not None:
+            _fail(name, "None with impl='reference', which holds all logits", repr(choice))
+    if tile is not None and (len(tile) != 2 or min(tile) < 1):
         _fail("tile", "two integers >= 1, (rows, vocabulary)", repr(tile))
+
+
+def check_wanted(
+    also: Collection[str], top_k: int | None, top_p: float | None, vocabulary: int
+) -> None:
+    """Names of further statistics are known, and the numbers of the others in range."""
+    for name in also:
+        if name not in FURTHER:
+            numbers = {"top_log_probs": "top_k", "top_ids": "top_k", "nucleus_entropy": "top_p"}
+            if name in numbers:
+                _fail("also", f"{numbers[name]}=... in place of {name!r}", repr(name))
+            nearest = get_close_matches(name, FURTHER, n=1, cutoff=0.0)[0]
+            valid = ", ".join(map(repr, FURTHER))
+            _fail("also", f"names out of {valid}", f"{name!r}; the nearest name is {nearest!r}")
+    if top_k is not None and not 1 <= top_k <= vocabulary:
+        _fail("top_k", f"an integer in [1, {vocabulary}], the vocabulary", repr(top_k))
+    if top_p is not None and not 0 < top_p <= 1:
+        _fail("top_p", "a number in (0, 1]", repr(top_p))
 
 
 def _check_dtypes(hidden: Tensor, weight: Tensor, targets: Tensor, bias: Tensor | None) -> None:

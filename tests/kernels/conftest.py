@@ -1,5 +1,6 @@
 """What the tests of the head share: a problem, its truth written out by hand, and a recorder."""
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,6 +11,21 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rlent_kernels import IGNORE_INDEX, TokenStats, token_stats
+from rlent_kernels.precision import Precision
+
+if not torch.cuda.is_available():
+    # Read when the kernels are first imported: they then run in Triton's interpreter, on a CPU.
+    os.environ["TRITON_INTERPRET"] = "1"
+
+IMPLEMENTATIONS: list[dict[str, Any]] = [
+    {"impl": "reference"},
+    {"impl": "torch"},
+    {"impl": "torch", "tile": (3, 4)},
+    {"impl": "torch", "tile": (3, 4), "keep_logits": False},
+    {"impl": "triton", "tile": (3, 4)},
+    {"impl": "triton", "tile": (3, 4), "keep_logits": False},
+]
+"""Every implementation, as a choice of keyword arguments; small tiles cut up small problems."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,8 +146,8 @@ class Recorder(TorchDispatchMode):
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         self.operators += 1
-        if func is torch.ops.aten.mm.default:
-            self.products.append((tuple(args[0].shape), tuple(args[1].shape)))
+        if func is torch.ops.aten.addmm.out:
+            self.products.append((tuple(args[1].shape), tuple(args[2].shape)))
         if isinstance(result, Tensor):
             self.largest = max(self.largest, result.numel())
         return result
@@ -140,6 +156,33 @@ class Recorder(TorchDispatchMode):
 @pytest.fixture
 def recorder() -> Recorder:
     return Recorder()
+
+
+@pytest.fixture
+def cuda_products(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[tuple[torch.dtype, ...]]]:
+    """When called, a CPU plays CUDA's ``torch.addmm(..., out_dtype=...)`` and lists its dtypes."""
+    calls: list[tuple[torch.dtype, ...]] = []
+
+    def mixed_addmm(
+        start: Tensor,
+        left: Tensor,
+        right: Tensor,
+        *,
+        beta: float,
+        alpha: float,
+        out_dtype: torch.dtype,
+        out: Tensor,
+    ) -> Tensor:
+        calls.append((left.dtype, right.dtype, out_dtype))
+        product = alpha * (left.float() @ right.float())
+        return out.copy_(product if beta == 0 else beta * start + product)
+
+    def play() -> list[tuple[torch.dtype, ...]]:
+        monkeypatch.setattr(torch, "addmm", mixed_addmm)
+        monkeypatch.setattr(Precision, "_has_mixed_mm", lambda *_: True)
+        return calls
+
+    return play
 
 
 @pytest.fixture(autouse=True)

@@ -48,9 +48,10 @@ def imported(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.name)
-def test_every_import_is_torch_the_package_or_the_standard_library(path):
+def test_only_the_triton_kernels_import_more_than_torch(path):
     roots = {module.split(".")[0] for module in imported(path)}
-    assert roots <= {"torch", "rlent_kernels"} | set(sys.stdlib_module_names)
+    allowed = {"torch", "rlent_kernels"} | set(sys.stdlib_module_names)
+    assert roots <= (allowed | {"triton"} if path.name == "pointwise_triton.py" else allowed)
 
 
 @pytest.mark.parametrize(("one", "other"), [("tiled", "reference"), ("reference", "tiled")])

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from rlent_kernels import token_kl
-from rlent_kernels.precision import Precision
 
 bf16 = torch.bfloat16
 # The package's name of the module is taken by the function.
@@ -198,17 +197,6 @@ def test_the_default_tile_holds_a_number_of_logits(recorder, monkeypatch, logits
         kl = pair.run()
     torch.testing.assert_close(kl, pair.truth())
     assert len(recorder.products) == 2 * tiles
-
-
-@pytest.mark.parametrize(("step", "products"), [(1, 11), (4, 3), (10, 2), (11, 1)])
-def test_the_gradient_of_the_weight_is_added_in_steps(recorder, monkeypatch, step, products):
-    monkeypatch.setattr(MODULE, "_WEIGHT_ROWS", step)
-    pair = make().trained()
-    kl = pair.run()
-    with recorder:
-        pair.gradients(kl)
-    assert len(recorder.products) == 3 + products
-    assert_agrees(pair, tile=3)
 
 
 @pytest.mark.parametrize("shape", [(), (6,), (2, 3), (3, 1, 2), (0,)])
@@ -509,23 +497,17 @@ def test_backward_inside_autocast_is_backward_outside():
         assert torch.equal(ours, theirs)
 
 
-def test_gpu_products_read_bfloat16_and_answer_in_float32(monkeypatch):
-    """The path of CUDA's ``torch.mm(..., out_dtype=...)``, with that operator played by a CPU."""
+def test_gpu_products_read_bfloat16_and_answer_in_float32(cuda_products):
     pair = make(20, 50, dtype=bf16).trained()
     expected = pair.run()
     expected_gradients = pair.gradients(expected)
-    calls = []
-
-    def mixed_mm(left, right, *, out_dtype):
-        calls.append((left.dtype, right.dtype, out_dtype))
-        return left.float() @ right.float()
-
-    monkeypatch.setattr(torch, "mm", mixed_mm)
-    monkeypatch.setattr(Precision, "_has_mixed_mm", lambda *_: True)
+    calls = cuda_products()
     given = pair.run(tile=8)
     torch.testing.assert_close(given, expected)
     for ours, theirs in zip(pair.gradients(given), expected_gradients, strict=True):
-        torch.testing.assert_close(ours, theirs)
+        # A CPU's small products read the gradient of the logits unrounded.
+        atol = 2**-8 * theirs.abs().max().item()
+        torch.testing.assert_close(ours, theirs, rtol=2**-7, atol=atol)
     assert set(calls) == {(bf16, bf16, torch.float32)}
 
 

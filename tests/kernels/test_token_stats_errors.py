@@ -47,7 +47,7 @@ def call(**changes):
         ),
         (
             {"impl": "referense"},
-            r"impl: expected one of 'auto', 'torch', 'reference'; got 'referense'; "
+            r"impl: expected one of 'auto', 'torch', 'triton', 'reference'; got 'referense'; "
             r"the nearest name is 'reference'",
         ),
         ({"impl": "tiled"}, r"impl: expected one of .*; got 'tiled'; the nearest name is "),
@@ -58,7 +58,7 @@ def test_the_message_names_argument_expectation_and_value(changes, message):
         call(**changes)
 
 
-@pytest.mark.parametrize("impl", ["torch", "reference"])
+@pytest.mark.parametrize("impl", ["torch", "triton", "reference"])
 @pytest.mark.parametrize("value", [5, -1, -101])
 def test_a_target_outside_the_vocabulary_is_located(impl, value):
     targets = torch.zeros(2, 3, dtype=torch.int64)

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from rlent_kernels import IGNORE_INDEX
-
-IMPLEMENTATIONS = [{"impl": "reference"}, {"impl": "torch", "tile": (3, 4)}]
+from tests.kernels.conftest import IMPLEMENTATIONS
 
 
 @pytest.mark.parametrize("calls", IMPLEMENTATIONS)

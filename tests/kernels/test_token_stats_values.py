@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from rlent_kernels import token_stats
+from tests.kernels.conftest import IMPLEMENTATIONS
 
 OPTIONS = [
     {},
@@ -12,7 +13,6 @@ OPTIONS = [
     {"softcap": 1.5},
     {"softcap": 1.5, "temperature": 1.7, "logit_scale": 2.5},
 ]
-IMPLEMENTATIONS = [{"impl": "reference"}, {"impl": "torch", "tile": (3, 4)}, {"impl": "torch"}]
 
 
 def assert_agrees(problem, calls, rtol=1e-9):
@@ -69,7 +69,7 @@ def test_auto_is_torch(make):
     assert torch.equal(auto.entropy, tiled.entropy)
 
 
-@pytest.mark.parametrize("impl", ["torch", "reference"])
+@pytest.mark.parametrize("impl", ["torch", "triton", "reference"])
 @pytest.mark.parametrize("shape", [(), (6,), (2, 3), (3, 1, 2)])
 def test_leading_shape_is_kept(make, shape, impl):
     flat = make(torch.Size(shape).numel())
