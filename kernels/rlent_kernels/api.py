@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from torch import Tensor
 
-from rlent_kernels import reference, tiled
+from rlent_kernels import reference, tiled, whole
 from rlent_kernels.implementations import NAMES, pointwise, resolve
 from rlent_kernels.plan import make_plan
 from rlent_kernels.sweep import Engine
@@ -67,7 +67,8 @@ def token_stats(
             "mean_logits", "entropy_change", "argmax", "is_top1"; see ``TokenStats``.
         top_k: fill ``top_log_probs`` and ``top_ids`` with that many tokens.
         top_p: fill ``nucleus_entropy``, for the nucleus of that mass.
-        impl: ``"torch"`` works in tiles of torch operators, on any device. ``"triton"`` is the
+        impl: ``"torch"`` works in tiles of torch operators, on any device, or without cutting where one
+            tile holds all logits. ``"triton"`` is the
             same with what is done to each logit in one kernel, on CUDA devices. ``"reference"``
             holds all logits, in float32 or float64 whatever autocast says. ``"auto"`` is
             ``"triton"`` on CUDA devices where Triton is installed, and ``"torch"`` elsewhere.
@@ -96,10 +97,12 @@ def token_stats(
     if implementation == "reference":
         stats = reference.token_stats(head, wanted)
     else:
-        engine = Engine(
-            plan=make_plan(head, tile, keep_logits), pointwise=pointwise(implementation)
-        )
-        stats = tiled.token_stats(head, wanted, engine)
+        plan = make_plan(head, tile, keep_logits)
+        if implementation == "torch" and not wanted.outputs and plan.takes_whole(head):
+            stats = whole.token_stats(head, plan)
+        else:
+            engine = Engine(plan=plan, pointwise=pointwise(implementation))
+            stats = tiled.token_stats(head, wanted, engine)
     shape = targets.shape
     return TokenStats(
         **{name: values.reshape((*shape, *values.shape[1:])) for name, values in stats.items()}

@@ -18,14 +18,14 @@ class Cotangents:
 
     Attributes:
         targets: ids.
-        logsumexp: of the row.
+        logsumexp: of the row; None where log p is at hand.
         target: a.
         entropy: -b, or None where no row has one: the tile then takes two passes less.
         constant: -(a + b H).
     """
 
     targets: Tensor
-    logsumexp: Tensor
+    logsumexp: Tensor | None
     target: Tensor
     entropy: Tensor | None
     constant: Tensor
@@ -34,7 +34,7 @@ class Cotangents:
     def make(
         cls,
         targets: Tensor,
-        logsumexp: Tensor,
+        logsumexp: Tensor | None,
         entropy: Tensor,
         grad_log_probs: Tensor | None,
         grad_entropy: Tensor | None,
@@ -56,7 +56,7 @@ class Cotangents:
     def __getitem__(self, part: slice | Tensor) -> "Cotangents":
         return Cotangents(
             targets=self.targets[part],
-            logsumexp=self.logsumexp[part],
+            logsumexp=None if self.logsumexp is None else self.logsumexp[part],
             target=self.target[part],
             entropy=None if self.entropy is None else self.entropy[part],
             constant=self.constant[part],

@@ -17,7 +17,7 @@ from rlent_kernels import reference
 from rlent_kernels.cotangents import Cotangents
 from rlent_kernels.implementations import NAMES, pointwise, resolve
 from rlent_kernels.plan import PANEL_BYTES, Plan, make_plan, spans
-from rlent_kernels.rows import at_rows, indices, pick
+from rlent_kernels.rows import at_rows, indices, pick, refuse_second_derivatives
 from rlent_kernels.running import Finished, finish
 from rlent_kernels.sweep import Engine, Sums, Weights
 from rlent_kernels.transform import LogitTransform
@@ -137,7 +137,7 @@ class _TokenLoss(torch.autograd.Function):
         precision = call.engine.plan.precision
         head, rows = Weights(weight=weight, bias=bias), indices(targets != IGNORE_INDEX)
         needed = tuple(ctx.needs_input_grad)
-        sums = Sums.zeros(len(rows), weight, needed, precision.result, held=precision.result)
+        sums = Sums.start(len(rows), weight, needed, call.engine.plan, held=precision.result)
         total = hidden.new_zeros((), dtype=precision.result)
         statistics = hidden.new_zeros((2, len(rows)), dtype=precision.result)
         picked, ids = precision.cast(pick(hidden, rows)), pick(targets, rows)
@@ -149,20 +149,15 @@ class _TokenLoss(torch.autograd.Function):
                 statistics[0, part], statistics[1, part] = done.log_probs, done.entropy
         log_probs, entropy = (at_rows(values, rows, len(targets)) for values in statistics)
         ctx.mark_non_differentiable(log_probs, entropy)
-        ctx.save_for_backward(rows, sums.hidden, sums.weight, sums.bias)
+        grad_weight = None if sums.weight is None else sums.weight.result()
+        ctx.save_for_backward(rows, sums.hidden, grad_weight, sums.bias)
         ctx.dtypes = hidden.dtype, weight.dtype, None if bias is None else bias.dtype
         ctx.rows = len(hidden)
         return total, log_probs, entropy
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
-        # torch's once_differentiable lets hidden and weight through in silence: it refuses only
-        # where the cotangent itself requires a gradient.
-        if torch.is_grad_enabled():
-            raise RuntimeError(
-                "token_loss: differentiable once; create_graph=True asks for second derivatives, "
-                "which impl='reference' has"
-            )
+        refuse_second_derivatives("token_loss")
         rows, *gradients = ctx.saved_tensors
         hidden, weight, bias = (
             None if gradient is None else (gradient * cotangents[0]).to(dtype)

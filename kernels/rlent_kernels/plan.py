@@ -21,9 +21,10 @@ from rlent_kernels.types import LinearHead
 _SHARE = {"cpu": 0.5}
 _ACCELERATOR_SHARE = 0.67
 
-# Columns of a tile. Wide enough for products to run at full speed, narrow enough for many rows.
+# Least columns of a tile. Wide enough for products to run at full speed, narrow enough for many rows.
 _COLUMNS = {"cpu": 1024}
 _ACCELERATOR_COLUMNS = 2048
+_MOST_COLUMNS = 8192
 
 PANEL_BYTES = 2**26
 """Size up to which logits of whole rows are held: those of a whole call for backward, which then
@@ -58,14 +59,26 @@ class Plan:
             return self.keep_logits
         return rows * vocabulary * self.precision.result.itemsize <= PANEL_BYTES
 
+    def takes_whole(self, head: LinearHead) -> bool:
+        """Whether all logits of a call are one tile, and kept."""
+        rows, vocabulary = len(head.targets), len(head.weight)
+        fits = rows <= self.row_tile and vocabulary <= self.column_tile
+        return fits and self.keeps_logits(rows, vocabulary)
+
     def row_spans(self, rows: int) -> Iterator[slice]:
         return spans(rows, self.row_tile)
 
     def columns(self, weight: Tensor, bias: Tensor | None) -> Iterator[Columns]:
+        """The vocabulary in tiles; a tile that has to be cast is overwritten by the next one."""
+        stored, cast = self.precision.stored(weight), None
+        if (weight.dtype, self.precision.operand) != (stored, stored):
+            shape = min(weight.shape[0], self.column_tile), weight.shape[1]
+            cast = weight.new_empty(shape, dtype=stored)
         for span in spans(weight.shape[0], self.column_tile):
+            part = weight[span].to(self.precision.operand)
             yield Columns(
                 span=span,
-                weight=self.precision.cast(weight[span]),
+                weight=part if cast is None else cast[: len(part)].copy_(part),
                 bias=None if bias is None else bias[span],
             )
 
@@ -82,8 +95,8 @@ def make_plan(
     """The plan for a head; ``tile`` is (rows, vocabulary), or None for ``default_tile``."""
     precision = choose_precision(head.hidden, head.weight)
     if tile is None:
-        vocabulary = head.weight.shape[0]
-        tile = default_tile(vocabulary, precision.result.itemsize, head.hidden.device)
+        rows, vocabulary = len(head.targets), len(head.weight)
+        tile = default_tile(rows, vocabulary, precision.result.itemsize, head.hidden.device)
     return Plan(
         transform=head.transform,
         precision=precision,
@@ -93,13 +106,20 @@ def make_plan(
     )
 
 
-def default_tile(vocabulary: int, itemsize: int, device: torch.device) -> tuple[int, int]:
-    """(rows, vocabulary) of a tile of logits that stays in the device's cache."""
+def default_tile(
+    rows: int, vocabulary: int, itemsize: int, device: torch.device
+) -> tuple[int, int]:
+    """(rows, vocabulary) of a tile of logits that stays in the device's cache.
+
+    Many rows and few columns, so that each tile of the weight is read once; with few rows, more
+    columns, so that there are fewer tiles.
+    """
     share = _SHARE.get(device.type, _ACCELERATOR_SHARE)
     cells = int(cache_bytes(device) * share) // itemsize
-    columns = min(vocabulary, _COLUMNS.get(device.type, _ACCELERATOR_COLUMNS))
-    rows = max(cells // columns // _ROW_MULTIPLE, 1) * _ROW_MULTIPLE
-    return rows, columns
+    columns = cells // max(rows, _ROW_MULTIPLE)
+    least = _COLUMNS.get(device.type, _ACCELERATOR_COLUMNS)
+    columns = min(vocabulary, max(least, min(columns, _MOST_COLUMNS)))
+    return max(cells // columns // _ROW_MULTIPLE, 1) * _ROW_MULTIPLE, columns
 
 
 def spans(size: int, step: int) -> Iterator[slice]:

@@ -67,6 +67,7 @@ def logit_gradient(u: Tensor, rows: Cotangents, start: int, plan: Plan, spare: T
     Args:
         spare: ``[2 r c]``, overwritten.
     """
+    assert rows.logsumexp is not None
     z = plan.transform.bend(u)
     log_p = torch.sub(z, rows.logsumexp[:, None], out=spare[0]).clamp_(min=LOG_ZERO)
     p = torch.exp(log_p, out=spare[1])

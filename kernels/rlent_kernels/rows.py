@@ -22,3 +22,28 @@ def at_rows(values: Tensor, rows: Tensor, size: int) -> Tensor:
         return values
     blank = IGNORE_INDEX if values.dtype == torch.int64 else 0
     return values.new_full((size, *values.shape[1:]), blank).index_copy(0, rows, values)
+
+
+def used(grad_log_probs: Tensor | None, grad_entropy: Tensor | None, targets: Tensor) -> Tensor:
+    """Rows ``[n]`` that are computed and have an incoming gradient."""
+    given = [gradient != 0 for gradient in (grad_log_probs, grad_entropy) if gradient is not None]
+    computed = targets != IGNORE_INDEX
+    if not given:
+        return torch.zeros_like(computed)
+    return computed & (given[0] if len(given) == 1 else given[0] | given[1])
+
+
+def refuse_second_derivatives(operation: str) -> None:
+    """Raise in a backward that autograd would have to differentiate.
+
+    torch's ``once_differentiable`` lets hidden and weight through in silence: it refuses only where
+    the cotangents themselves require a gradient.
+
+    Raises:
+        RuntimeError: gradients are being recorded.
+    """
+    if torch.is_grad_enabled():
+        raise RuntimeError(
+            f"{operation}: differentiable once; create_graph=True asks for second derivatives, "
+            "which impl='reference' has"
+        )

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from rlent_kernels.cotangents import Cotangents
 from rlent_kernels.plan import Columns, Plan
+from rlent_kernels.precision import Precision
 from rlent_kernels.running import Running
 
 
@@ -19,54 +20,82 @@ class Weights:
     bias: Tensor | None
 
 
+class WeightSum:
+    """The gradient ``[v d]`` of the weight under accumulation, a tile of the vocabulary at a time.
+
+    Nothing is added to zeros that were written for it: at the size of a vocabulary that costs as
+    much as a product.
+
+    Args:
+        held: dtype of the sum between visits of a tile; if it is not that of results, there may be
+            one visit only.
+    """
+
+    def __init__(self, weight: Tensor, plan: Plan, held: torch.dtype) -> None:
+        self._total = torch.empty_like(weight, dtype=held)
+        self._tile = None
+        if held != plan.precision.result:
+            part = weight[: plan.column_tile]
+            self._tile = torch.empty_like(part, dtype=plan.precision.result)
+        self._visited = False
+
+    def add(
+        self, span: slice, left: Tensor, right: Tensor, precision: Precision, first: bool
+    ) -> None:
+        """Add ``left [c r] @ right [r d]`` to some columns; ``first`` of this visit."""
+        into = self._total[span] if self._tile is None else self._tile[: span.stop - span.start]
+        if first and not self._visited:
+            precision.multiply(left, right, into)
+        else:
+            precision.accumulate(left, right, into)
+
+    def leave(self, span: slice) -> None:
+        """The end of a visit of some columns."""
+        if self._tile is not None:
+            self._total[span] = self._tile[: span.stop - span.start]
+
+    def end(self) -> None:
+        """The end of a visit of the whole vocabulary."""
+        self._visited = True
+
+    def result(self) -> Tensor:
+        """The sum, 0 if there was nothing to add."""
+        return self._total if self._visited else self._total.zero_()
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sums:
     """Gradients under accumulation; None where autograd asks for none.
 
     Attributes:
         hidden: ``[k d]`` in the dtype of results.
-        weight: ``[v d]``, in that dtype or, where each tile of the vocabulary is visited once, in
-            the dtype of the weight.
+        weight: of the weight.
         bias: ``[v]`` in the dtype of results.
         dtype: of results.
     """
 
     hidden: Tensor | None
-    weight: Tensor | None
+    weight: WeightSum | None
     bias: Tensor | None
     dtype: torch.dtype
 
     @classmethod
-    def zeros(
+    def start(
         cls,
         rows: int,
         weight: Tensor,
         needed: tuple[bool, ...],
-        dtype: torch.dtype,
+        plan: Plan,
         held: torch.dtype,
     ) -> "Sums":
-        """Zeros for the gradients of hidden, weight and bias that are ``needed``.
-
-        Args:
-            held: dtype of the weight's gradient.
-        """
+        """Sums for the gradients of hidden, weight and bias that are ``needed``; see ``WeightSum``."""
+        dtype = plan.precision.result
         return cls(
             hidden=weight.new_zeros((rows, weight.shape[1]), dtype=dtype) if needed[0] else None,
-            weight=torch.zeros_like(weight, dtype=held) if needed[1] else None,
+            weight=WeightSum(weight, plan, held) if needed[1] else None,
             bias=weight.new_zeros(weight.shape[0], dtype=dtype) if needed[2] else None,
             dtype=dtype,
         )
-
-    def weight_tile(self, span: slice) -> Tensor | None:
-        """Where the gradient of some columns is summed: the place itself, or zeros of ``dtype``."""
-        if self.weight is None or self.weight.dtype == self.dtype:
-            return None if self.weight is None else self.weight[span]
-        return torch.zeros_like(self.weight[span], dtype=self.dtype)
-
-    def store_weight_tile(self, span: slice, tile: Tensor | None) -> None:
-        """Write a finished ``weight_tile``, rounded, unless it is its own place."""
-        if self.weight is not None and tile is not None and self.weight.dtype != self.dtype:
-            self.weight[span] = tile
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,7 +152,6 @@ class Engine:
         """
         space = self._workspace(hidden)
         for columns in self.plan.columns(head.weight, head.bias):
-            weight_sum = sums.weight_tile(columns.span)
             for part in self.plan.row_spans(len(hidden)):
                 tile, spare = space.tile(part, columns)
                 u = (
@@ -137,11 +165,17 @@ class Engine:
                 operand = self.plan.precision.as_operand(gradient)
                 if sums.hidden is not None:
                     self.plan.precision.accumulate(operand, columns.weight, sums.hidden[part])
-                if weight_sum is not None:
-                    self.plan.precision.accumulate(operand.T, hidden[part], weight_sum)
+                if sums.weight is not None:
+                    first = part.start == 0
+                    sums.weight.add(
+                        columns.span, operand.T, hidden[part], self.plan.precision, first
+                    )
                 if sums.bias is not None:
                     sums.bias[columns.span] += gradient.sum(0, dtype=sums.dtype)
-            sums.store_weight_tile(columns.span, weight_sum)
+            if sums.weight is not None:
+                sums.weight.leave(columns.span)
+        if sums.weight is not None:
+            sums.weight.end()
 
     def _workspace(self, hidden: Tensor) -> "_Workspace":
         rows = min(len(hidden), self.plan.row_tile)

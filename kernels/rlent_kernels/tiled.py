@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rlent_kernels.cotangents import Cotangents
 from rlent_kernels.distribution import distribution_stats
-from rlent_kernels.rows import at_rows, indices, pick
+from rlent_kernels.rows import at_rows, indices, pick, refuse_second_derivatives, used
 from rlent_kernels.running import Finished, finish, finish_further
 from rlent_kernels.sweep import Engine, Sums, Weights
 from rlent_kernels.types import IGNORE_INDEX, LinearHead, Wanted
@@ -61,22 +61,14 @@ class _TokenStats(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
-        # torch's once_differentiable lets hidden and weight through in silence: it refuses only
-        # where the cotangents themselves require a gradient.
-        if torch.is_grad_enabled():
-            raise RuntimeError(
-                "token_stats: tiles are differentiable once; create_graph=True asks for second "
-                "derivatives, which impl='reference' has"
-            )
+        refuse_second_derivatives("token_stats")
         grad_log_probs, grad_entropy = cotangents[:2]
         hidden, weight, bias, targets, logsumexp, entropy, kept = ctx.saved_tensors
         engine: Engine = ctx.call.engine
         precision = engine.plan.precision
         # Unselected, clipped and zero-advantage tokens end here, before any matrix product.
-        rows = indices(_used(grad_log_probs, grad_entropy, targets))
-        sums = Sums.zeros(
-            len(rows), weight, ctx.needs_input_grad, precision.result, held=weight.dtype
-        )
+        rows = indices(used(grad_log_probs, grad_entropy, targets))
+        sums = Sums.start(len(rows), weight, ctx.needs_input_grad, engine.plan, held=weight.dtype)
         if len(rows):
             computed = indices(targets != IGNORE_INDEX)
             cotangent = Cotangents.make(
@@ -99,7 +91,8 @@ class _TokenStats(torch.autograd.Function):
         if grad_hidden is not None:
             grad_hidden = at_rows(grad_hidden.to(hidden), rows, len(hidden))
         grad_bias = None if sums.bias is None or bias is None else sums.bias.to(bias)
-        return grad_hidden, sums.weight, grad_bias, None, None
+        grad_weight = None if sums.weight is None else sums.weight.result()
+        return grad_hidden, grad_weight, grad_bias, None, None
 
 
 def _statistics(
@@ -110,12 +103,3 @@ def _statistics(
     done = finish(running)
     further = finish_further(running, targets, len(head.weight), wanted.names)
     return done, further | distribution_stats(call.engine, hidden, head, done.logsumexp, wanted)
-
-
-def _used(grad_log_probs: Tensor | None, grad_entropy: Tensor | None, targets: Tensor) -> Tensor:
-    """Rows ``[n]`` that are computed and have an incoming gradient."""
-    used = torch.zeros_like(targets, dtype=torch.bool)
-    for gradient in (grad_log_probs, grad_entropy):
-        if gradient is not None:
-            used = used | (gradient != 0)
-    return used & (targets != IGNORE_INDEX)

@@ -94,6 +94,11 @@ def _check_shapes(hidden: Tensor, weight: Tensor, targets: Tensor, bias: Tensor 
 
 
 def _check_range(targets: Tensor, vocabulary: int) -> None:
+    if not targets.numel():
+        return
+    lowest, highest = torch.stack(targets.aminmax()).tolist()
+    if lowest >= 0 and highest < vocabulary:
+        return
     wrong = ((targets < 0) | (targets >= vocabulary)) & (targets != IGNORE_INDEX)
     if wrong.any():
         place = tuple(wrong.nonzero()[0].tolist())

@@ -1,0 +1,1 @@
+"""The committed benchmarks; ``python scripts/bench.py --help`` lists them."""
