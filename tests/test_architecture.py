@@ -22,6 +22,7 @@ LAYERS: dict[str, set[str]] = {
     "small": {"errors"},
     "data": {"errors", "small"},
     "config": {"errors", "data", "interventions"},
+    "rollout": {"errors"},
     "tracking": {"errors", "types"},
     "report": {"tracking"},
 }

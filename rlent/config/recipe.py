@@ -40,8 +40,23 @@ class WeightedReward:
 class Rollout:
     """How completions are generated."""
 
-    engine: Literal["transformers", "vllm"] = "transformers"
-    """The program that generates."""
+    engine: Literal["native", "transformers", "vllm"] = "native"
+    """The program that generates: rlent's own, the model's ``generate``, or vLLM."""
+    max_live: int | None = None
+    """Most completions that the native engine holds in memory at once; all by default."""
+
+    def __post_init__(self) -> None:
+        if self.max_live is None:
+            return
+        if self.engine != "native":
+            raise ConfigError(
+                f"the engine {self.engine} does not read max_live",
+                key="rollout.max_live",
+                given=self.max_live,
+                remedy="remove it, or use rollout.engine: native",
+            )
+        if self.max_live < 1:
+            raise ConfigError("must be at least 1", key="rollout.max_live", given=self.max_live)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

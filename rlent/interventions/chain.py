@@ -52,6 +52,13 @@ class Chain:
     def resample_rounds(self) -> int:
         return max((link.config.resample_rounds for link in self.links), default=0)
 
+    @property
+    def reads_idle_rollouts(self) -> bool:
+        """Whether a rollout without advantage changes a loss or a controller."""
+        return self.has_stage(OnStep) or any(
+            "penalty" in link.config.writes or link.config.reads for link in self.links
+        )
+
     def on_rewards(self, rollouts: Rollouts) -> tuple[Float[Tensor, " n"], Metrics]:
         def stage(part: OnRewards, reward: Tensor) -> tuple[Tensor, Metrics]:
             return part.on_rewards(replace(rollouts, reward=reward))

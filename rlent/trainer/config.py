@@ -1,8 +1,8 @@
 """TRL's GRPOConfig, minus the options that would act behind the interventions' back."""
 
-from dataclasses import fields
+from dataclasses import dataclass, field, fields
 from math import gcd
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from trl.trainer.grpo_config import GRPOConfig
 
@@ -20,24 +20,60 @@ OWNED: dict[str, str] = {
 """TRL options that are refused unless they have TRL's default, and what to do in place of them."""
 
 
+@dataclass
 class EntropyGRPOConfig(GRPOConfig):
-    """Every option of ``trl.GRPOConfig`` with TRL's defaults.
+    """Every option of ``trl.GRPOConfig`` with TRL's defaults, and rlent's own, which change speed and not results.
 
     Raises:
         ConfigError: an option that an intervention owns is set, the loss type is not supported, or ``delta`` is not
             above ``1 + epsilon_high`` or has no effect.
     """
 
-    # TRL allows None until its own __post_init__ has filled these in.
-    num_generations: Any
-    max_completion_length: Any
-    generation_batch_size: Any
-    steps_per_generation: Any
-    importance_sampling_level: Any
+    rollout_engine: Literal["native", "transformers"] = field(
+        default="transformers",
+        metadata={
+            "help": "Program that generates unless `use_vllm`: rlent's own engine, or the model's `generate`."
+        },
+    )
+    max_live_sequences: int | None = field(
+        default=None,
+        metadata={
+            "help": "Most completions that rlent's engine holds in memory at once; all by default."
+        },
+    )
+    sort_by_length: bool = field(
+        default=True,
+        metadata={
+            "help": "Put rollouts of like length into the same micro-batch of an optimiser step and trim each "
+            "micro-batch to its own longest. The gradient is the same."
+        },
+    )
+    tokens_per_micro_batch: int | None = field(
+        default=None,
+        metadata={
+            "help": "Most tokens, prompt and padding included, in one forward pass of training: micro-batches above "
+            "it are run in parts. One rollout that is longer is run alone. The gradient is the same."
+        },
+    )
+    skip_idle_rollouts: bool = field(
+        default=True,
+        metadata={
+            "help": "Do not train on rollouts from which nothing is learnt, such as groups without variance, where "
+            "no intervention and no KL term reads them. The gradient is the same."
+        },
+    )
+
+    if TYPE_CHECKING:
+        # TRL allows None until its own __post_init__ has filled these in.
+        num_generations: Any = None
+        max_completion_length: Any = None
+        generation_batch_size: Any = None
+        steps_per_generation: Any = None
+        importance_sampling_level: Any = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        defaults = {field.name: field.default for field in fields(self)}
+        defaults = {option.name: option.default for option in fields(self)}
         for name, remedy in OWNED.items():
             if getattr(self, name) != defaults[name]:
                 raise ConfigError(
@@ -64,6 +100,7 @@ class EntropyGRPOConfig(GRPOConfig):
                 choices=levels,
             )
         self._check_delta()
+        self._check_micro_batches()
 
     def _check_delta(self) -> None:
         if self.delta is None:
@@ -83,6 +120,24 @@ class EntropyGRPOConfig(GRPOConfig):
                 expected=f"more than {1.0 + high}",
                 given=self.delta,
             )
+
+    def _check_micro_batches(self) -> None:
+        for name in ("tokens_per_micro_batch", "max_live_sequences"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError("must be at least 1", key=f"trainer.{name}", given=value)
+        if self.tokens_per_micro_batch is not None and self.averages_micro_batches:
+            raise ConfigError(
+                "loss_type bnpo averages over the tokens of a micro-batch, so running one in parts would change it",
+                key="trainer.tokens_per_micro_batch",
+                given=self.tokens_per_micro_batch,
+                remedy="remove it, or set trainer.loss_type to dapo",
+            )
+
+    @property
+    def averages_micro_batches(self) -> bool:
+        """Whether the gradient depends on which rollouts share a micro-batch."""
+        return LOSS_TYPES[self.loss_type].aggregate == "token_mean"
 
     @property
     def updates_per_generation(self) -> float:

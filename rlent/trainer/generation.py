@@ -1,10 +1,15 @@
 """From TRL's generation to a batch that the interventions have seen: the first half of ``EntropyGRPOTrainer``."""
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import Trainer
+from trl.models.utils import unwrap_model_for_generation
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from rlent.advantages import group_advantages
@@ -14,6 +19,8 @@ from rlent.interventions.stages import Mean, OnAdvantages, OnFilter, OnRewards, 
 from rlent.reduce import Reduce
 from rlent.tracking import RolloutLog
 from rlent.trainer.batches import Batch, loss_mask, truncated
+from rlent.trainer.micro_batches import arrange, nobody, parts_by_tokens, rows_of, trimmed
+from rlent.trainer.native_rollout import Captured, NativeRollout, sampling_of
 from rlent.trainer.reference import reference_policy
 from rlent.trainer.refill import FreshPrompts, empty_groups, fill_groups, without_given_up
 from rlent.trainer.trl_contract import MULTIMODAL
@@ -44,6 +51,12 @@ class RolloutTrainer(GRPOTrainer):
     """Rewards by function of all ranks' completions of the last generation."""
     _fresh_prompts: FreshPrompts | None
     """Where prompts come from when groups are replaced."""
+    _native: NativeRollout | None
+    """rlent's engine, if it is the one that generates."""
+    _captured: Captured | None
+    """What the engine noted of the completions that are being scored."""
+    _parts: list[Batch]
+    """Parts of a micro-batch that are still to be run."""
 
     def record_metrics(self, metrics: Metrics) -> None:
         raise NotImplementedError
@@ -66,7 +79,7 @@ class RolloutTrainer(GRPOTrainer):
             self.rollout_log.start(rollouts)
         for name in ROLLOUTS_ONLY:
             del batch[name]
-        return self._count_what_is_kept(batch, rollouts, keep) if filters else batch
+        return self._counted(batch, rollouts, keep) if self._mode == "train" else batch
 
     @property
     def _filters(self) -> bool:
@@ -75,6 +88,7 @@ class RolloutTrainer(GRPOTrainer):
     def _roll_out(self, inputs: list[dict[str, Any]]) -> tuple[Batch, Tensor]:
         """Generate once; the batch with rewards after ``on_rewards``, and the rows that ``on_filter`` keeps."""
         self._scored.clear()
+        self._captured = None
         batch = super()._generate_and_score_completions(inputs)
         batch |= self._described(batch, inputs)
         keep = torch.ones_like(batch["truncated"])
@@ -158,11 +172,31 @@ class RolloutTrainer(GRPOTrainer):
         self.record_metrics({"resampling/rounds": float(rounds), "resampling/empty_groups": empty})
         return batch, keep
 
-    def _count_what_is_kept(self, batch: Batch, rollouts: Rollouts, keep: Tensor) -> Batch:
+    def _counted(self, batch: Batch, rollouts: Rollouts, keep: Tensor) -> Batch:
+        """The batch with the numbers that losses divide by, without the rollouts that were given up."""
+        batch["sequences_in_batch"] = self.reduce.sum(keep.sum())
+        idle = self._idle(batch, rollouts)
+        if idle is not None:
+            batch["idle"] = idle
+            self.record_metrics({"saved/rollouts": Mean((idle & keep).sum(), keep.sum())})
+        if not self._filters:
+            return batch
         batch["kept"] = keep
         batch["num_items_in_batch"] = self.reduce.sum(rollouts.mask.sum())
-        batch["sequences_in_batch"] = self.reduce.sum(keep.sum())
         return without_given_up(batch, keep, self.args.steps_per_generation)
+
+    def _idle(self, batch: Batch, rollouts: Rollouts) -> Tensor | None:
+        """Rollouts [n] that add nothing to the loss; None where they must be run all the same."""
+        args = self.args
+        # Their log-probabilities and entropies must be known, or the metrics would not cover all tokens.
+        known = rollouts.old_logp is not None and rollouts.old_entropy is not None
+        needed = self.chain.reads_idle_rollouts or self.beta != 0.0 or args.averages_micro_batches
+        if not args.skip_idle_rollouts or needed or not known or args.off_policy_mask_threshold:
+            return None
+        advantage = batch["advantages"]
+        advantage = advantage.unsqueeze(1) if advantage.dim() == 1 else advantage
+        learns = batch.get("select", rollouts.mask) & rollouts.mask & (advantage != 0)
+        return ~learns.any(dim=1)
 
     def _select(self, batch: Batch, rollouts: Rollouts) -> None:
         """Add to the batch which tokens learn and which are counted."""
@@ -181,18 +215,138 @@ class RolloutTrainer(GRPOTrainer):
         self._reward_parts = parts
         return parts
 
-    def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
+    def _generate_single_turn(self, prompt_ids: Any, images: Any, *args: Any, **kwargs: Any) -> Any:
         # Without one outer context, autocast would round every weight anew for every token.
         with self.accelerator.autocast():
-            return super()._generate_single_turn(*args, **kwargs)
+            if self._native is None:
+                return super()._generate_single_turn(prompt_ids, images, *args, **kwargs)
+            if images is not None:
+                raise ConfigError(
+                    "rlent's engine generates from text alone",
+                    key="rollout.engine",
+                    remedy="use rollout.engine: transformers",
+                )
+            return self._generate_natively(self._native, prompt_ids), None
+
+    def _generate_natively(
+        self, native: NativeRollout, prompt_ids: list[list[int]]
+    ) -> list[list[int]]:
+        wrapped: Any = self.model_wrapped
+        with unwrap_model_for_generation(
+            wrapped,
+            self.accelerator,
+            gather_deepspeed3_params=self.args.ds3_gather_for_generation,
+            gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
+        ) as model:
+            generation = native.generate(model, prompt_ids, self.state.global_step)
+        # With tools, a completion is put together from several turns, and scored as a whole.
+        self._captured = None if self.tools else Captured.of(generation)
+        return [completion.token_ids.tolist() for completion in generation.completions]
+
+    def _native_rollout(self) -> NativeRollout | None:
+        if self.use_vllm or self.args.rollout_engine != "native":
+            return None
+        return NativeRollout(
+            args=self.args,
+            sampling=sampling_of(self.args, self.eos_token_ids),
+            tokenizer=self._tokenizer,
+            rank=self.accelerator.process_index,
+        )
+
+    # Micro-batches ----------------------------------------------------------------------------------------------
+
+    def _prepare_inputs(self, generation_batch: Any) -> Batch:
+        """The next micro-batch: TRL's, or as many parts of it as ``tokens_per_micro_batch`` asks for, one by one."""
+        if self._parts:
+            return self._parts.pop(0)
+        before = self._buffered_inputs
+        inputs = super()._prepare_inputs(generation_batch)
+        buffered = self._buffered_inputs
+        if (
+            self._mode == "eval"
+            or buffered is before
+            or buffered is None
+            or not self._arranges(inputs)
+        ):
+            return inputs
+        size = min(self.args.gradient_accumulation_steps, len(buffered))
+        arranged: list[Batch] = []
+        for first in range(0, len(buffered), size):
+            step = arrange(buffered[first : first + size], by_length=self.args.sort_by_length)
+            self._account_for(step.left_out)
+            arranged += step.batches
+        self._buffered_inputs = arranged
+        return arranged[self._step % self.args.steps_per_generation]
+
+    def _arranges(self, inputs: Batch) -> bool:
+        text_only = not any(name in inputs for name in MULTIMODAL)
+        asked = self.args.sort_by_length or "idle" in inputs
+        return asked and text_only and not self.args.averages_micro_batches
+
+    def _account_for(self, left_out: Batch) -> None:
+        """Put rollouts that are not run into the metrics and the log, with the numbers of the generating policy."""
+        raise NotImplementedError
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
+        """TRL's, on a micro-batch in parts: all but the last only add to the gradients."""
+        tokens = self.args.tokens_per_micro_batch
+        total = torch.zeros((), device=self.accelerator.device)
+        if tokens is not None:
+            model.train()
+            self._parts = self._split(self._prepare_inputs(inputs), tokens)
+            start = time.perf_counter()
+            while len(self._parts) > 1:
+                with self._adding(model):
+                    total += Trainer.training_step(self, model, inputs, num_items_in_batch)
+            self._current_train_step_time += time.perf_counter() - start
+        return total + super().training_step(model, inputs, num_items_in_batch)
+
+    def _split(self, micro_batch: Batch, tokens: int) -> list[Batch]:
+        """As many parts on every rank."""
+        parts = [
+            trimmed(rows_of(micro_batch, rows)) for rows in parts_by_tokens(micro_batch, tokens)
+        ]
+        wanted = int(self.reduce.max(torch.tensor(len(parts), device=self.accelerator.device)))
+        return parts + [nobody(micro_batch)] * (wanted - len(parts))
+
+    @contextmanager
+    def _adding(self, model: Any) -> Iterator[None]:
+        """Inside, a backward pass is neither reduced over ranks nor followed by an optimiser step."""
+        state = self.accelerator.gradient_state
+        last = state.sync_gradients
+        state._set_sync_gradients(False)
+        try:
+            with self.accelerator.no_sync(model):
+                yield
+        finally:
+            state._set_sync_gradients(last)
+
+    # Scores -----------------------------------------------------------------------------------------------------
 
     def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
         """Score as TRL does, and remember the entropies of a scoring pass: the head gives both at once."""
+        width, device = args[3], args[1].device
+        if (captured := self._take_captured(width, device)) is not None:
+            return *captured, None
         kwargs["compute_entropy"] = True
         logp, entropy, aux_loss = super()._get_per_token_logps_and_entropies(*args, **kwargs)
         if not torch.is_grad_enabled():
             self._scored.append((logp, entropy))
         return logp, entropy, aux_loss
+
+    def _take_captured(self, width: int, device: torch.device) -> tuple[Tensor, Tensor] | None:
+        """The engine's scores in place of TRL's scoring pass, which comes before any other of a generation batch."""
+        args = self.args
+        scored_by_trl = (
+            args.gradient_accumulation_steps % (args.steps_per_generation * args.num_iterations)
+            != 0
+        )
+        if torch.is_grad_enabled() or self._captured is None or not scored_by_trl:
+            return None
+        if self._scored:
+            return None
+        self._scored.append(self._captured.padded(width, device))
+        return self._scored[0]
 
     def _score(self, model: Any, inputs: Batch, rows: int | None = None) -> tuple[Tensor, Tensor]:
         """Log-probability and entropy of every completion token, ``rows`` completions at a time."""
@@ -210,11 +364,14 @@ class RolloutTrainer(GRPOTrainer):
     def _old_scores(self, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
         """Log-probability and entropy under the generating policy, scored once more only if TRL did not."""
         old = batch.get("old_per_token_logps")
-        if not self.chain.needs & {"old_entropy", "old_logp"}:
-            return old, None
         for logp, entropy in self._scored:
             if logp is old:
                 return logp, entropy
+        if self._captured is not None:
+            ids = batch["completion_ids"]
+            return self._captured.padded(ids.size(1), ids.device)
+        if not self.chain.needs & {"old_entropy", "old_logp"}:
+            return old, None
         with torch.no_grad():
             return self._score(self.model, batch, self._rows)
 

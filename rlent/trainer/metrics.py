@@ -62,5 +62,14 @@ def cispo_metrics(tokens: Tokens, signal: Signal, level: Level) -> dict[str, Mea
     return {"cispo_clip_ratio": masked(above, tokens.mask)}
 
 
+def unclipped_metrics(tokens: Tokens, loss_type: str) -> dict[str, Mean]:
+    """What tokens at ratio 1, or without advantage, add to the means that the two functions above take."""
+    names = ("clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean")
+    if loss_type == "cispo":
+        names = ("cispo_clip_ratio",)
+    nothing = Mean(tokens.mask.new_zeros((), dtype=tokens.logp.dtype), tokens.mask.sum())
+    return {} if loss_type == "sapo" else dict.fromkeys(names, nothing)
+
+
 def _row_share(part: Bool[Tensor, "b t"], mask: Bool[Tensor, "b t"]) -> Float[Tensor, " b"]:
     return part.sum(-1) / mask.sum(-1).clamp(min=1)

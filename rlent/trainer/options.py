@@ -26,6 +26,8 @@ MANAGED: dict[str, str] = {
     "report_to": "tracking",
     "disable_tqdm": "no key: the progress bar adapts to the terminal",
     "use_vllm": "rollout.engine",
+    "rollout_engine": "rollout.engine",
+    "max_live_sequences": "rollout.max_live",
     "model_init_kwargs": "model.options",
     "reward_weights": "the weight of each reward",
     "remove_unused_columns": "no key: reward functions need every column",
@@ -93,7 +95,7 @@ def _check_rollout_engine(engine: str) -> None:
             "vLLM is not installed",
             key="rollout.engine",
             given=engine,
-            remedy="pip install 'rlent[vllm]', or use rollout.engine: transformers",
+            remedy="pip install 'rlent[vllm]', or use rollout.engine: native",
         )
 
 
@@ -118,6 +120,8 @@ def _managed(recipe: Recipe, folder: Path) -> dict[str, Any]:
         "use_cpu": not torch.accelerator.is_available() and "deepspeed" not in recipe.trainer,
         "report_to": ["wandb"] if wandb is not None else [],
         "use_vllm": recipe.rollout.engine == "vllm",
+        "rollout_engine": "native" if recipe.rollout.engine == "native" else "transformers",
+        "max_live_sequences": recipe.rollout.max_live,
         "model_init_kwargs": {
             "dtype": recipe.model.dtype,
             "revision": recipe.model.revision,

@@ -5,6 +5,7 @@ once and adds what interventions need around TRL's generation; ``trl_contract`` 
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from rlent.interventions import Intervention, Metrics, StepStatistics, chain
 from rlent.interventions.stages import Mean, OnStep
 from rlent.numerics import fill, safe_ratio, unit
 from rlent.reduce import distributed
+from rlent.rollout.models import check_model
 from rlent.surrogates import ratio_exponent
 from rlent.tracking import RolloutLog
 from rlent.trainer.batches import Batch, loss_mask
@@ -29,7 +31,13 @@ from rlent.trainer.config import own_config
 from rlent.trainer.generation import RolloutTrainer
 from rlent.trainer.head import Reference, install_token_head
 from rlent.trainer.losses import objective_of, ratio_bounds
-from rlent.trainer.metrics import MeanMetrics, cispo_metrics, clip_metrics, masked
+from rlent.trainer.metrics import (
+    MeanMetrics,
+    cispo_metrics,
+    clip_metrics,
+    masked,
+    unclipped_metrics,
+)
 from rlent.trainer.needs import check_needs, check_reward_names
 from rlent.trainer.reference import Asking, on_whole_sequence, reference_loaded, reference_policy
 from rlent.trainer.refill import FreshPrompts
@@ -98,6 +106,11 @@ class EntropyGRPOTrainer(RolloutTrainer):
         self.rollout_log = rollout_log
         self._means = {mode: MeanMetrics(self.accelerator.device) for mode in ("train", "eval")}
         self._scored = []
+        self._parts = []
+        self._captured = None
+        self._native = self._native_rollout()
+        if self._native is not None:
+            check_model(self._transformers_model(self.model))
         self._fresh_prompts = self._prompts_to_draw()
         self._step_sums = torch.zeros(3, dtype=torch.float64, device=self.accelerator.device)
 
@@ -135,6 +148,16 @@ class EntropyGRPOTrainer(RolloutTrainer):
         unwrapped: Any = self.accelerator.unwrap_model(model)
         return unwrapped.get_base_model() if hasattr(unwrapped, "peft_config") else unwrapped
 
+    def _account_for(self, left_out: Batch) -> None:
+        logp = left_out.get("old_per_token_logps", left_out.get("old_logp"))
+        if logp is None or not len(logp):
+            return
+        tokens = self._tokens_of(left_out, logp, left_out["old_entropy"])
+        self.record_metrics({"entropy": masked(tokens.entropy, tokens.mask)})
+        self.record_metrics(unclipped_metrics(tokens, self.loss_type))
+        if self.rollout_log is not None:
+            self.rollout_log.record(left_out["row"], tokens, self._signal(tokens, left_out))
+
     # Micro-batch ------------------------------------------------------------------------------------------------
 
     def _compute_loss(self, model: Any, inputs: Batch) -> Tensor:
@@ -160,17 +183,20 @@ class EntropyGRPOTrainer(RolloutTrainer):
             logp, entropy, ref_kl = self._score_against_reference(model, inputs)
         else:
             logp, entropy = self._score(model, inputs)
+        entropy = entropy if "entropy_grad" in self.chain.needs else entropy.detach()
+        return replace(self._tokens_of(inputs, logp, entropy), ref_kl=ref_kl)
+
+    def _tokens_of(self, inputs: Batch, logp: Tensor, entropy: Tensor) -> Tokens:
         old_logp = inputs.get("old_per_token_logps")
         return Tokens(
             logp=logp,
-            entropy=entropy if "entropy_grad" in self.chain.needs else entropy.detach(),
+            entropy=entropy,
             old_logp=logp.detach() if old_logp is None else old_logp,
             old_entropy=inputs.get("old_entropy"),
             ref_logp=inputs.get("ref_per_token_logps"),
             mask=loss_mask(inputs),
             group=inputs["group"],
             reward=inputs["reward"],
-            ref_kl=ref_kl,
             step=self.state.global_step,
             reduce=self.reduce,
         )

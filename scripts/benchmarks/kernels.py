@@ -4,14 +4,15 @@ Every contender gets the same hidden states, weight and targets and computes, fo
 
     loss = sum_i c_i (log_probs_i + 0.1 entropy_i)
 
-with c_i = 0 on all but a ``share`` of the rows: entropy is wanted everywhere, gradients on the selected tokens. Those that
-give no entropy (marked) compute sum_i c_i log_probs_i, which is less work. ``products`` are the bare matrix products: one in
-forward, four with backward, ``share`` of the last three; ``x products`` is the time relative to them. Outputs and gradients
-are compared with rlent's before anything is timed.
+with c_i = 0 on all but a ``share`` of the rows: entropy is wanted everywhere, gradients on the selected tokens. Those
+that give no entropy (marked) compute sum_i c_i log_probs_i, which is less work. ``products`` are the bare matrix
+products: one in forward, four with backward, ``share`` of the last three; ``x products`` is the time relative to them.
+Gradients are compared with rlent's before anything is timed.
 """
 
 import argparse
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,7 +177,7 @@ CONTENDERS = {
 
 
 def products(case: Case, share: float, *, backward: bool) -> None:
-    """The floor: hidden x weight^T, and with ``backward`` that of the selected rows, gradient x weight, gradient^T x hidden."""
+    """The floor: the logits; with ``backward``, those of the selected rows again, and both gradients."""
     hidden, weight = case.hidden.detach(), case.weight.detach()
     hidden @ weight.T
     if backward:
@@ -240,6 +241,7 @@ def measure(
         }
         for name in both
     ]
+    print(f"measured {setting}", file=sys.stderr, flush=True)
     absent = {name: item.missing(device) for name, item in CONTENDERS.items()}
     return results + [
         {**setting, "contender": name, "missing": why} for name, why in absent.items() if why

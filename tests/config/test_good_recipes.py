@@ -36,7 +36,7 @@ def test_a_minimal_recipe_has_every_default(load: Load) -> None:
     assert recipe.output_dir == "runs"
     assert recipe.interventions == ()
     assert recipe.trainer == {}
-    assert recipe.rollout.engine == "transformers"
+    assert recipe.rollout.engine == "native"
     assert recipe.engine.precision == "auto"
     assert recipe.model.dtype == "float32"
     assert recipe.tracking == Tracking(wandb=None, rollouts=True)

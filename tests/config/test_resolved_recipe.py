@@ -82,6 +82,9 @@ rewards:
     weight: 1.0
     answer_column: answer
     extract: auto
+    timeout: 2.0
+    memory_mb: 512
+    workers: null
 interventions:
 - forking_tokens:
     fraction: 0.2
@@ -92,7 +95,8 @@ interventions:
     as_released: false
 trainer: {}
 rollout:
-  engine: transformers
+  engine: native
+  max_live: null
 engine:
   precision: auto
 tracking:
