@@ -3,14 +3,19 @@
 python scripts/bench.py kernels --help
 """
 
+import functools
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from scripts.benchmarks import kernels
+from scripts.benchmarks import kernels, steps
 
-BENCHMARKS = {"kernels": kernels.main}
+BENCHMARKS = {
+    "kernels": kernels.main,
+    "train": functools.partial(steps.main, "train"),
+    "step": functools.partial(steps.main, "step"),
+}
 
 
 def main() -> None:

@@ -27,6 +27,17 @@ def interleaved(works: Mapping[str, Work], repeats: int) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
+def measured(works: Mapping[str, Work], repeats: int) -> tuple[dict[str, float], dict[str, int]]:
+    """Median seconds and largest ``peak_bytes`` of long works, interleaved; nothing is run to warm up."""
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    peaks = dict.fromkeys(works, 0)
+    for _ in range(repeats):
+        for name, work in works.items():
+            peak = peak_bytes(lambda name=name, work=work: seconds[name].append(_timed(work)))
+            peaks[name] = max(peaks[name], peak)
+    return {name: statistics.median(values) for name, values in seconds.items()}, peaks
+
+
 def _timed(work: Work) -> float:
     _finish_gpu()
     start = time.perf_counter()
