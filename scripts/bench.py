@@ -9,10 +9,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from scripts.benchmarks import kernels, steps
+from scripts.benchmarks import chain, kernels, steps
 
 BENCHMARKS = {
     "kernels": kernels.main,
+    "chain": chain.main,
     "train": functools.partial(steps.main, "train"),
     "step": functools.partial(steps.main, "step"),
 }

@@ -27,7 +27,7 @@ def _sections(recipe: Recipe) -> dict[str, Any]:
         if field.name != "source"
     }
     sections["rewards"] = [
-        {reward.name: {"weight": reward.weight} | to_jsonable_python(reward.function)}
+        {reward.kind: {"weight": reward.weight} | to_jsonable_python(reward.function)}
         for reward in recipe.rewards
     ]
     sections["interventions"] = [{config.name: config} for config in recipe.interventions]

@@ -88,7 +88,7 @@ def _reward(entry: object, key: str) -> WeightedReward:
     options = {name: value for name, value in found.options.items() if name != "weight"}
     weight = found.options.get("weight", 1.0)
     return WeightedReward(
-        name=found.name,
+        kind=found.name,
         weight=parse_value(_Finite, weight, f"{found.key}.weight"),
         function=parse_dataclass(reward, options, found.key),
     )

@@ -28,12 +28,17 @@ class Model:
 class WeightedReward:
     """One term of the reward."""
 
-    name: str
+    kind: str
     """Name in the table of rewards."""
     weight: float
     """Factor in the sum of all rewards, finite; a recipe's default is 1."""
     function: Callable[..., list[float]]
     """The reward with its options, as TRL calls it."""
+
+    @property
+    def name(self) -> str:
+        """Name in metrics and rollouts: that of the function, which is ``kind`` for all but ``python_function``."""
+        return self.function.__name__
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -54,7 +54,7 @@ def generating(model: Any) -> Iterator[None]:
     """Evaluation mode without gradients; every module's own mode is restored.
 
     Evaluation mode turns dropout off, and gradient checkpointing, under which layers drop their cache. ``no_grad``
-    rather than ``inference_mode``, because autocast may use a weight that it casts here in a training step later on.
+    rather than ``inference_mode``: whatever the model or autocast keep from here may meet a training step.
     """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()

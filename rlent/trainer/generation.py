@@ -19,7 +19,14 @@ from rlent.interventions.stages import Mean, OnAdvantages, OnFilter, OnRewards, 
 from rlent.reduce import Reduce
 from rlent.tracking import RolloutLog
 from rlent.trainer.batches import Batch, loss_mask, truncated
-from rlent.trainer.micro_batches import arrange, nobody, parts_by_tokens, rows_of, trimmed
+from rlent.trainer.micro_batches import (
+    arrange,
+    nobody,
+    padded_tokens,
+    parts_by_tokens,
+    rows_of,
+    trimmed,
+)
 from rlent.trainer.native_rollout import Captured, NativeRollout, sampling_of
 from rlent.trainer.reference import reference_policy
 from rlent.trainer.refill import FreshPrompts, empty_groups, fill_groups, without_given_up
@@ -275,6 +282,8 @@ class RolloutTrainer(GRPOTrainer):
             step = arrange(buffered[first : first + size], by_length=self.args.sort_by_length)
             self._account_for(step.left_out)
             arranged += step.batches
+        before, after = (sum(map(padded_tokens, batches)) for batches in (buffered, arranged))
+        self.record_metrics({"saved/padded_tokens": Mean(before - after, before)})
         self._buffered_inputs = arranged
         return arranged[self._step % self.args.steps_per_generation]
 

@@ -21,6 +21,11 @@ def lengths(batch: Batch) -> Tensor:
     return batch["prompt_mask"].sum(1) + batch["completion_mask"].sum(1)
 
 
+def padded_tokens(batch: Batch) -> int:
+    """Tokens of a forward pass over the batch, padding included."""
+    return batch["prompt_ids"].numel() + batch["completion_ids"].numel()
+
+
 def trimmed(batch: Batch) -> Batch:
     """Without the columns that are padding in every row; at least one column is left of each."""
     width = batch["completion_ids"].size(1)

@@ -1,13 +1,13 @@
 """Training passes and whole steps against TRL's GRPOTrainer on SmolLM2-135M.
 
-``train``: forward and backward of one optimiser step on the same given rollouts, 10 prompts x 8 completions with lengths
-spread from 8 to 256 tokens, in 10 micro-batches. Case ``sparse``: 3 of the 10 groups have equal rewards, and a fifth of
-the tokens learn (TRL's top_entropy_quantile 0.2, rlent's forking_tokens 0.2). Case ``dense``: every token learns. In
-``dense`` the gradient is compared with TRL's, in ``sparse`` with that of rlent without its savings, because TRL takes its
-quantile over micro-batches.
+``train``: forward and backward of one optimiser step on the same given rollouts, 10 prompts x 8 completions with
+lengths spread from 8 to 256 tokens, in 10 micro-batches. Case ``sparse``: 3 of the 10 groups have equal rewards, and a
+fifth of the tokens learn (TRL's top_entropy_quantile 0.2, rlent's forking_tokens 0.2). Case ``dense``: every token
+learns. In ``dense`` the gradient is compared with TRL's, in ``sparse`` with that of rlent without its savings, because
+TRL takes its quantile over micro-batches.
 
-``step``: one step of the quickstart's task from prompts to updated weights, 8 prompts x 8 completions of at most 48 tokens,
-a fifth of the tokens learning. Each side samples for itself, so tokens are counted as well.
+``step``: one step of the quickstart's task from prompts to updated weights, 8 prompts x 8 completions of at most 48
+tokens, a fifth of the tokens learning. Each side samples for itself, so tokens are counted as well.
 """
 
 import argparse

@@ -25,7 +25,7 @@ def minimal(**sections: Any) -> Recipe:
         "name": "recipe",
         "model": Model(name="smollm2-135m-instruct"),
         "data": DataSection(name="reasoning_gym/chain_sum"),
-        "rewards": (WeightedReward(name="math_answer", weight=1.0, function=MathAnswer()),),
+        "rewards": (WeightedReward(kind="math_answer", weight=1.0, function=MathAnswer()),),
     }
     return Recipe(**given | sections)
 
@@ -75,11 +75,11 @@ def test_every_option_is_read(load: Load) -> None:
         ),
         rewards=(
             WeightedReward(
-                name="math_answer",
+                kind="math_answer",
                 weight=1.0,
                 function=MathAnswer(answer_column="solution", extract="boxed"),
             ),
-            WeightedReward(name="format", weight=-0.25, function=Format(tags=("think", "answer"))),
+            WeightedReward(kind="format", weight=-0.25, function=Format(tags=("think", "answer"))),
         ),
         interventions=(
             ForkingTokens(
@@ -124,7 +124,7 @@ def test_every_option_is_read(load: Load) -> None:
 @pytest.mark.parametrize("entry", ["format", "{format: {}}", "{format: }", "{format: {weight: 1}}"])
 def test_forms_of_a_reward_without_options(load: Load, entry: str) -> None:
     recipe = load(f"model: {{name: m}}\ndata: {{name: d}}\nrewards: [{entry}]\n")
-    assert recipe.rewards == (WeightedReward(name="format", weight=1.0, function=Format()),)
+    assert recipe.rewards == (WeightedReward(kind="format", weight=1.0, function=Format()),)
 
 
 @pytest.mark.parametrize(
@@ -186,3 +186,18 @@ def test_the_source_is_no_part_of_the_recipe(load: Load) -> None:
     assert one.source != other.source
     assert one == other
     assert "source" not in repr(one)
+
+
+def test_two_python_functions_keep_their_own_names(tmp_path: Path) -> None:
+    text = """
+model: {name: small-arithmetic}
+data: {name: small/arithmetic}
+rewards:
+  - python_function: {function: "tests.rewards.functions:python_function"}
+  - python_function: {function: "tests.rewards.functions:with_columns", weight: 0.5}
+"""
+    path = tmp_path / "two.yaml"
+    path.write_text(text)
+    recipe = load_recipe(path)
+    assert [reward.name for reward in recipe.rewards] == ["python_function", "with_columns"]
+    assert [reward.kind for reward in recipe.rewards] == ["python_function"] * 2

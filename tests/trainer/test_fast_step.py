@@ -10,7 +10,14 @@ from rlent.errors import ConfigError
 from rlent.objective import LOSS_TYPES
 from rlent.tracking.rollouts import RolloutLog, read_rollouts
 from rlent.trainer import EntropyGRPOConfig, EntropyGRPOTrainer
-from rlent.trainer.micro_batches import arrange, nobody, parts_by_tokens, rows_of, trimmed
+from rlent.trainer.micro_batches import (
+    arrange,
+    nobody,
+    padded_tokens,
+    parts_by_tokens,
+    rows_of,
+    trimmed,
+)
 from tests.tiny import tiny_tokenizer
 from tests.trainer.helpers import digits_reward, make_trainer
 
@@ -103,6 +110,8 @@ def test_metrics_and_log_hold_the_rollouts_that_were_not_run(
     saved = [line["saved/rollouts"] for line in fast.state.log_history if "saved/rollouts" in line]
     assert saved
     assert 0 < max(saved) < 1
+    padded = [line["saved/padded_tokens"] for line in fast.state.log_history if "loss" in line]
+    assert 0 < max(padded) < 1
     # Two optimiser steps share a generation batch; what is not run enters the means of the first one.
     for name in SHARED[:2]:
         ours, theirs = (
@@ -283,6 +292,12 @@ def test_parts_are_full_and_hold_every_row_once(tokens: int) -> None:
         assert longest == max(lengths[row] for row in rows)
         assert len(rows) == 1 or len(rows) * longest <= tokens
         assert after is None or (len(rows) + 1) * longest > tokens
+
+
+def test_padding_counts_as_tokens() -> None:
+    batch = ragged([3, 5, 0], [2, 4, 1])
+    assert padded_tokens(batch) == 3 * (6 + 9)
+    assert padded_tokens(trimmed(batch)) == 3 * (4 + 5)
 
 
 def test_nobody_is_a_row_that_nothing_is_learnt_from() -> None:

@@ -9,6 +9,7 @@ from accelerate.utils import gather_object
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from rlent.data import prompt_ids, prompt_text
+from rlent.rollout import RolloutEngine, Sampling
 from rlent.trainer.trainer import EntropyGRPOTrainer
 
 SCORE = "held_out/score"
@@ -105,6 +106,8 @@ def greedy(trainer: EntropyGRPOTrainer, prompts: list[Any], length: int) -> list
     """Tokens of the model's most likely completions, at most ``length`` each, up to and with the end of sequence."""
     tokenizer: Any = trainer.processing_class
     ids = [prompt_ids(prompt, tokenizer) for prompt in prompts]
+    if trainer.args.rollout_engine == "native":
+        return _greedy_natively(trainer, ids, length)
     encoded = tokenizer.pad({"input_ids": ids}, padding_side="left", return_tensors="pt")
     encoded = encoded.to(trainer.accelerator.device)
     model: Any = trainer.accelerator.unwrap_model(trainer.model)
@@ -121,6 +124,22 @@ def greedy(trainer: EntropyGRPOTrainer, prompts: list[Any], length: int) -> list
     model.train(was_training)
     completions = output[:, encoded["input_ids"].shape[1] :]
     return [_up_to(row, trainer.eos_token_ids) for row in completions.tolist()]
+
+
+def _greedy_natively(
+    trainer: EntropyGRPOTrainer, prompts: list[list[int]], length: int
+) -> list[list[int]]:
+    sampling = Sampling(
+        temperature=0, max_new_tokens=length, eos_token_ids=tuple(trainer.eos_token_ids)
+    )
+    engine = RolloutEngine(
+        model=trainer.accelerator.unwrap_model(trainer.model),
+        sampling=sampling,
+        max_live=trainer.args.max_live_sequences,
+    )
+    with trainer.accelerator.autocast():
+        completions = engine.generate(prompts, seed=0).completions
+    return [completion.token_ids.tolist() for completion in completions]
 
 
 def _up_to(ids: list[int], ends: list[int]) -> list[int]:
