@@ -82,7 +82,7 @@ rewards:
     weight: 1.0
     answer_column: answer
     extract: auto
-    timeout: 2.0
+    timeout: 5.0
     memory_mb: 512
     workers: null
 interventions:

@@ -1,5 +1,7 @@
 """Which models are refused, and that a model comes out of a call as it went in."""
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -200,3 +202,8 @@ def test_virtual_prompt_tokens_are_refused() -> None:
     )
     with pytest.raises(ConfigError, match="virtual tokens before the prompt"):
         RolloutEngine(model=model, sampling=Sampling(max_new_tokens=2))
+
+
+def test_settings_and_hooks_load_no_transformers() -> None:
+    code = "import rlent.rollout, sys; assert 'transformers' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
