@@ -75,6 +75,8 @@ def test_they_are_those_of_the_definition(make, options, bias, calls):
 @pytest.mark.parametrize("top_p", [1e-6, 0.3, 0.999, 1.0])
 def test_the_nucleus_is_the_smallest_set_that_reaches_its_mass(make, top_p, calls):
     problem = make(20, 5, 300, spread=2.0)
+    if "tile" in calls:
+        calls = {**calls, "tile": (7, 128)}
     assert_defined(problem, problem.run(also=FURTHER, top_p=top_p, **calls), top_p=top_p)
 
 
