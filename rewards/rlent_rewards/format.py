@@ -5,9 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rlent_rewards.protocol import Completion, completion_text
+import regex
+
+from rlent_rewards.protocol import Completion, completion_text, log_share
 
 _DEFAULT_TAGS = ("think", "answer")
+_TIMEOUT_SECONDS = 0.5
 _TAG_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
@@ -19,6 +22,10 @@ class Format:
     "answer"), the layout ``<think>...</think>\s*<answer>...</answer>`` of DeepSeek-R1
     (arXiv:2501.12948, table 1).
 
+    A pattern may take time that is exponential in a text, which the model writes. A completion on
+    which it takes more than 0.5 seconds scores 0.0; the share is logged as
+    ``rewards/format/timeouts`` where the trainer passes ``log_metric``.
+
     Raises:
         ValueError: both options are given, tags are not distinct names, or the pattern does not
             compile.
@@ -29,8 +36,8 @@ class Format:
     space around them."""
 
     pattern: str | None = None
-    """A regular expression for the whole completion, where ``.`` also matches a new line. Nothing
-    bounds the time that it takes."""
+    """A regular expression for the whole completion, in the syntax of the package ``regex``, where
+    ``.`` also matches a new line."""
 
     def __post_init__(self) -> None:
         if self.tags is not None and self.pattern is not None:
@@ -49,12 +56,24 @@ class Format:
 
     def __call__(self, completions: Sequence[Completion], **columns: Any) -> list[float]:
         """1.0 or 0.0 per completion. Raises ValueError where a completion has no text."""
-        return [float(self._fits(completion_text(completion))) for completion in completions]
-
-    def _fits(self, text: str) -> bool:
+        fits = [self._fits(completion_text(completion)) for completion in completions]
         if self.pattern is not None:
-            return re.fullmatch(self.pattern, text, re.DOTALL) is not None
+            log_share(columns, "format/timeouts", [fit is None for fit in fits])
+        return [float(fit is True) for fit in fits]
+
+    def _fits(self, text: str) -> bool | None:
+        if self.pattern is not None:
+            return _matches(self.pattern, text)
         return _has_sections(text, _DEFAULT_TAGS if self.tags is None else self.tags)
+
+
+def _matches(pattern: str, text: str) -> bool | None:
+    """Whether the pattern matches the whole text; None where the time did not suffice to say."""
+    try:
+        match = regex.fullmatch(pattern, text, regex.DOTALL, timeout=_TIMEOUT_SECONDS)
+    except TimeoutError:
+        return None
+    return match is not None
 
 
 def _has_sections(text: str, tags: tuple[str, ...]) -> bool:
@@ -67,8 +86,8 @@ def _has_sections(text: str, tags: tuple[str, ...]) -> bool:
 
 def _check_pattern(pattern: str) -> None:
     try:
-        re.compile(pattern, re.DOTALL)
-    except re.error as error:
+        regex.compile(pattern, regex.DOTALL)
+    except regex.error as error:
         raise ValueError(
             f"format: pattern must be a regular expression; given: {pattern!r} ({error})"
         ) from error

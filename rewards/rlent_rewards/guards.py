@@ -92,14 +92,20 @@ def _magnitude(expression: Any) -> float:
 
     if isinstance(expression, sympy.Rational):
         return math.log10(max(abs(expression.p), expression.q))
-    if not expression.args:
+    parts = _parts(expression)
+    if not parts:
         return 1.0 if isinstance(expression, sympy.NumberSymbol) else 0.0
     if isinstance(expression, sympy.Pow | sympy.exp):
         base, exponent = expression.as_base_exp()
         return min(10 ** min(_magnitude(exponent), 9.0) * _magnitude(base), 1e9)
     if isinstance(expression, sympy.sin | sympy.cos):
         return 0.0
-    return math.fsum(map(_magnitude, expression.args))
+    return math.fsum(map(_magnitude, parts))
+
+
+def _parts(expression: Any) -> Any:
+    # A mutable matrix, which is what the parser makes, has no arguments.
+    return expression.flat() if hasattr(expression, "flat") else expression.args
 
 
 class _Size(NamedTuple):
@@ -122,8 +128,7 @@ def _size(expression: Any) -> _Size:
         parts = [_size(base), _size(exponent)]
         size = _power(parts[0], parts[1], exponent)
     else:
-        arguments = expression.flat() if hasattr(expression, "flat") else expression.args
-        parts = [_size(argument) for argument in arguments]
+        parts = [_size(part) for part in _parts(expression)]
         size = _combined(expression, parts)
     if size.degree == 0:  # rational numbers alone make one number
         return size._replace(terms=1, below=1)

@@ -1,14 +1,22 @@
 """Reward for the right final answer to a mathematical question."""
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
 from rlent_rewards.choices import check_choice
-from rlent_rewards.equivalence import grade, reference_problem
+from rlent_rewards.equivalence import Verdict, judge
 from rlent_rewards.extraction import Extraction, clean, extract_answer
-from rlent_rewards.protocol import Completion, column, completion_text
+from rlent_rewards.protocol import Completion, column, completion_text, log_share
+from rlent_rewards.workers import Limits
+
+_LOGGED: dict[Verdict, str] = {
+    "unparsed": "unparsed",
+    "refused": "refused",
+    "timeout": "timeouts",
+    "crash": "crashes",
+    "memory": "out_of_memory",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,14 +24,19 @@ class MathAnswer:
     r"""1.0 where the final answer of a completion equals the reference, else 0.0.
 
     Answers are compared by value: 1,234 is 1234, 0.5 is ``\frac{1}{2}``, 50% is 1/2 and also 50; a
-    unit after a number is ignored. Everything but numbers is compared by math-verify.
+    unit after a number is ignored. Everything but numbers is compared by math-verify, in worker
+    processes that are started when they are first needed and shared by all rewards of a process.
 
     An answer that is missing or is not mathematics scores 0.0, as does one that ``guards`` refuses
-    because evaluating it could take for ever. Their shares are logged as ``rewards/math_answer/unparsed``
-    and ``rewards/math_answer/refused`` where the trainer passes ``log_metric``.
+    because evaluating it could take for ever, and one that takes a worker more than ``timeout`` or
+    ``memory_mb`` or makes it crash. Their shares are logged where the trainer passes
+    ``log_metric``, as ``rewards/math_answer/`` and ``unparsed``, ``refused``, ``timeouts``,
+    ``out_of_memory`` and ``crashes``. Running out of memory in the midst of math-verify, which
+    swallows that error, counts as a wrong answer.
 
     Raises:
-        ValueError: an option is unknown, the column is missing, or a reference is no answer itself.
+        ValueError: an option is unknown or not positive, the column is missing, or a reference is
+            no answer itself.
     """
 
     answer_column: str = "answer"
@@ -34,8 +47,24 @@ class MathAnswer:
     ``<answer>...</answer>``), "marker" (after the last "Answer:", "answer is" or "####"),
     "last_number", or "auto": the first of these that is there."""
 
+    timeout: float = 5.0
+    """Seconds that one answer may take; ordinary ones take milliseconds."""
+
+    memory_mb: int = 512
+    """MiB by which a worker may grow over one answer."""
+
+    workers: int | None = None
+    """Worker processes to use; null is one per core that this process may use, at most 4."""
+
     def __post_init__(self) -> None:
         check_choice("math_answer: extract", self.extract, get_args(Extraction))
+        try:
+            self._limits()
+        except ValueError as error:
+            raise ValueError(f"math_answer: {error}") from None
+
+    def _limits(self) -> Limits:
+        return Limits(timeout=self.timeout, memory_mb=self.memory_mb, workers=self.workers)
 
     @property
     def __name__(self) -> str:
@@ -47,27 +76,23 @@ class MathAnswer:
         Raises:
             ValueError: a completion has no text, the column is missing or of another length, or a
                 reference is unusable.
+            RuntimeError: the workers do not start.
         """
         values = column(columns, self.answer_column, rows=len(completions))
-        references = [self._reference(value, row) for row, value in enumerate(values)]
         answers = [extract_answer(completion_text(item), self.extract) for item in completions]
-        verdicts = [grade(*pair) for pair in zip(answers, references, strict=True)]
-        if log_metric := columns.get("log_metric"):
-            _log_shares(verdicts, log_metric)
-        return [float(verdict == "correct") for verdict in verdicts]
+        pairs = list(zip(answers, map(_reference, values), strict=True))
+        judgements = judge(pairs, self._limits())
+        for row, judgement in enumerate(judgements):
+            if judgement.problem:
+                raise ValueError(
+                    f"math_answer: row {row} of column {self.answer_column!r} must hold a number "
+                    f"or a LaTeX expression; given: {values[row]!r:.200} ({judgement.problem})"
+                )
+        for verdict, name in _LOGGED.items():
+            among = [judgement.verdict == verdict for judgement in judgements]
+            log_share(columns, f"math_answer/{name}", among)
+        return [float(judgement.verdict == "correct") for judgement in judgements]
 
-    def _reference(self, value: object, row: int) -> str:
-        reference = clean(str(value)) if isinstance(value, str | int | float) else ""
-        if problem := reference_problem(reference):
-            raise ValueError(
-                f"math_answer: row {row} of column {self.answer_column!r} must hold a number or a "
-                f"LaTeX expression; given: {value!r:.200} ({problem})"
-            )
-        return reference
 
-
-def _log_shares(verdicts: Sequence[str], log_metric: Callable[[str, float], None]) -> None:
-    counts = Counter(verdicts)
-    for verdict in ("unparsed", "refused"):
-        if verdicts:
-            log_metric(f"rewards/math_answer/{verdict}", counts[verdict] / len(verdicts))
+def _reference(value: object) -> str:
+    return clean(str(value)) if isinstance(value, str | int | float) else ""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rlent_rewards.protocol import Completion, column
+from rlent_rewards.protocol import Completion, token_ids
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,12 +51,7 @@ class Overlong:
         Raises:
             ValueError: ``completion_ids`` is missing or has another number of rows.
         """
-        if "completion_ids" not in columns:
-            raise ValueError(
-                "overlong: completion_ids must be passed, the tokens of each completion, as TRL's "
-                "trainers do"
-            )
-        ids = column(columns, "completion_ids", rows=len(completions))
+        ids = token_ids(columns, rows=len(completions), reward="overlong")
         return [self._punishment(len(tokens)) for tokens in ids]
 
     def _punishment(self, length: int) -> float:

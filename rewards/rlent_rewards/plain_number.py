@@ -1,6 +1,7 @@
 """Numbers that need no computer algebra: integers, decimals, fractions, percentages."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -68,11 +69,16 @@ def same_number(left: Number, right: Number) -> bool:
     So 0.333333 is 1/3. A percent sign on one side only is read both as a unit and as hundredths:
     50% is 50 and 1/2. Both rules are math-verify's.
     """
-    one_percent = left.percent != right.percent
-    scales = (Fraction(1), Fraction(1, 100)) if one_percent else (Fraction(1),)
-    for scale in scales:
-        a = left.value * (scale if left.percent else 1)
-        b = right.value * (scale if right.percent else 1)
-        if a == b or (left.decimal != right.decimal and round(a, 6) == round(b, 6)):
-            return True
-    return False
+    return any(
+        a == b or (left.decimal != right.decimal and round(a, 6) == round(b, 6))
+        for a, b in readings(left, right)
+    )
+
+
+def readings(left: Number, right: Number) -> Iterator[tuple[Fraction, Fraction]]:
+    """The values to compare: a percent sign on one side only is read as a unit and as hundredths."""
+    yield left.value, right.value
+    if left.percent and not right.percent:
+        yield left.value / 100, right.value
+    if right.percent and not left.percent:
+        yield left.value, right.value / 100

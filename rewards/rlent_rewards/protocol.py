@@ -18,7 +18,10 @@ class Reward(Protocol):
 
     @property
     def __name__(self) -> str:
-        """The name in ``REWARDS``, which TRL logs as ``rewards/<name>/mean``."""
+        """The name in ``REWARDS``, or of the user's function behind it.
+
+        TRL logs it as ``rewards/<name>/mean``.
+        """
         ...
 
     def __call__(self, completions: Sequence[Completion], **columns: Any) -> list[float]:
@@ -57,13 +60,38 @@ def column(columns: Mapping[str, Any], name: str, *, rows: int) -> Sequence[Any]
         ValueError: there is no such column, or its length is not ``rows``.
     """
     if name not in columns:
-        lists = {key for key, value in columns.items() if isinstance(value, list | tuple)}
-        present = sorted(lists - _FROM_TRL)
-        raise ValueError(
-            f"no column {name!r} in the dataset; columns present: {present}"
-            f"{did_you_mean(name, present)}"
-        )
+        raise ValueError(no_column(columns, name))
     values = columns[name]
     if len(values) != rows:
         raise ValueError(f"column {name!r} has {len(values)} values for {rows} completions")
     return values
+
+
+def no_column(columns: Mapping[str, Any], name: str) -> str:
+    """The message that there is no such column, with those that there are."""
+    lists = {key for key, value in columns.items() if isinstance(value, list | tuple)}
+    present = sorted(lists - _FROM_TRL)
+    return (
+        f"no column {name!r} in the dataset; columns present: {present}"
+        f"{did_you_mean(name, present)}"
+    )
+
+
+def token_ids(columns: Mapping[str, Any], *, rows: int, reward: str) -> Sequence[Sequence[int]]:
+    """The tokens of each completion, the end-of-text token among them.
+
+    Raises:
+        ValueError: names the reward; ``completion_ids`` is missing or its length is not ``rows``.
+    """
+    if "completion_ids" not in columns:
+        raise ValueError(
+            f"{reward}: completion_ids must be passed, the tokens of each completion, as TRL's "
+            "trainers do"
+        )
+    return column(columns, "completion_ids", rows=rows)
+
+
+def log_share(columns: Mapping[str, Any], metric: str, counted: Sequence[bool]) -> None:
+    """Log the share of completions that are counted as ``rewards/<metric>``, where TRL can log."""
+    if counted and (log_metric := columns.get("log_metric")):
+        log_metric(f"rewards/{metric}", sum(counted) / len(counted))

@@ -15,26 +15,26 @@ its rule for ties nor any code of it could be read, so what happens there is thi
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from functools import cache
+from itertools import takewhile
 from typing import Literal, get_args
 
 from rlent_rewards.choices import check_choice
-from rlent_rewards.equivalence import grade, reference_problem
+from rlent_rewards.equivalence import judge, usable_references
 from rlent_rewards.extraction import Extraction, extract_answer
-
-_Same = Callable[[str, str], bool]
+from rlent_rewards.workers import Limits
 
 _UNUSABLE = ""
+_LIMITS = Limits()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VoteRule:
     """How the completions of one prompt vote.
 
-    An answer is usable if something can be compared with it: ``reference_problem`` finds nothing.
-    So one that is missing, is not mathematics or is refused by ``guards`` is not.
+    An answer is usable if something can be compared with it. One that is missing, is not
+    mathematics, is refused by ``guards`` or takes more than the ``Limits`` of a worker is not.
 
     Raises:
         ValueError: an option is unknown.
@@ -98,7 +98,7 @@ def majority_vote(texts: Sequence[str], rule: VoteRule) -> Vote:
     by the others.
     """
     answers = _usable_answers(texts, rule.extract)
-    same = cache(_same)
+    same = _Same()
     classes = _count(answers, rule, same)
     winner, tied = _winner(classes, rule)
     if rule.leave_one_out:
@@ -108,7 +108,7 @@ def majority_vote(texts: Sequence[str], rule: VoteRule) -> Vote:
         judges = [classes] * len(answers)
     return Vote(
         rewards=tuple(
-            _judge(answer, judge, rule, same) for answer, judge in zip(answers, judges, strict=True)
+            _judge(answer, voted, rule, same) for answer, voted in zip(answers, judges, strict=True)
         ),
         winner=winner,
         share=classes[winner] / len(answers) if winner is not None else 0.0,
@@ -119,33 +119,28 @@ def majority_vote(texts: Sequence[str], rule: VoteRule) -> Vote:
 
 def _usable_answers(texts: Sequence[str], extract: Extraction) -> list[str]:
     answers = [extract_answer(text, extract) or _UNUSABLE for text in texts]
-    usable = {answer for answer in set(answers) if reference_problem(answer) is None}
+    usable = usable_references(answers, _LIMITS)
     return [answer if answer in usable else _UNUSABLE for answer in answers]
 
 
-def _judge(answer: str, classes: Counter[str], rule: VoteRule, same: _Same) -> float:
+def _judge(answer: str, classes: Counter[str], rule: VoteRule, same: "_Same") -> float:
     winner, _ = _winner(classes, rule)
     if winner is None:
         return 0.0
     if rule.count == "text":
-        return float(same(answer, winner))
-    return float(_class_of(answer, classes, same) == winner)
+        return float(same.first(answer, [winner]) == winner)
+    return float(same.first(answer, classes) == winner)
 
 
-def _count(answers: Sequence[str], rule: VoteRule, same: _Same) -> Counter[str]:
+def _count(answers: Sequence[str], rule: VoteRule, same: "_Same") -> Counter[str]:
     """Votes by the first member of each class, in order of appearance."""
     texts = Counter(a for a in answers if a != _UNUSABLE or rule.unparsed == "vote")
     if rule.count == "text":
         return texts
     classes = Counter[str]()
     for text, votes in texts.items():
-        classes[_class_of(text, classes, same)] += votes
+        classes[same.first(text, classes)] += votes
     return classes
-
-
-def _class_of(answer: str, classes: Counter[str], same: _Same) -> str:
-    """The first member of the class that an answer joins, or the answer if it joins none."""
-    return next((first for first in classes if same(answer, first)), answer)
 
 
 def _winner(classes: Counter[str], rule: VoteRule) -> tuple[str | None, bool]:
@@ -158,6 +153,22 @@ def _winner(classes: Counter[str], rule: VoteRule) -> tuple[str | None, bool]:
     return largest[0], tied
 
 
-def _same(answer: str, first: str) -> bool:
-    # An unusable answer is no reference that ``grade`` could compare with.
-    return answer == first or (first != _UNUSABLE and grade(answer, first) == "correct")
+class _Same:
+    """Which answers are the same; no pair is compared twice."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], bool] = {}
+
+    def first(self, answer: str, firsts: Iterable[str]) -> str:
+        """The first of the texts that the answer is graded correct against, or the answer."""
+        pairs = [(answer, first) for first in takewhile(lambda first: first != answer, firsts)]
+        self._compare([pair for pair in pairs if pair not in self._known])
+        return next((first for answer, first in pairs if self._known[answer, first]), answer)
+
+    def _compare(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """Grade all of them at once, so that the workers share them."""
+        self._known |= dict.fromkeys(pairs, False)
+        # An unusable answer is no reference that anything could be compared with.
+        graded = [(answer, first) for answer, first in pairs if _UNUSABLE not in (answer, first)]
+        for pair, judgement in zip(graded, judge(graded, _LIMITS), strict=True):
+            self._known[pair] = judgement.verdict == "correct"

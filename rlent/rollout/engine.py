@@ -8,7 +8,7 @@ Against ``model.generate`` on the same rows (``scripts/bench_rollout.py``):
 * The cache is written in place (``cache.py``).
 * A token takes one random number. ``torch.multinomial`` makes one per entry of the vocabulary.
 
-Attention and its masks are the model's own, with whatever it needs: soft caps, sinks, sliding windows. From transformers
+Attention and its masks are the model's own, with all it needs: soft caps, sinks, sliding windows. From transformers
 5.23 on, ``sdpa`` reads the keys and values of grouped-query attention in a decoding step as they lie in the cache, and
 no function of our own was faster. Earlier versions copy them for every query head, which is as correct, and twelve
 times the time of that attention (64 rows, 250 columns, 9 heads over 3, one core).

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from rlent_rewards import Format
@@ -58,3 +60,29 @@ def test_a_broken_pattern_is_refused_when_the_reward_is_made() -> None:
 def test_tags_must_be_distinct_names(tags: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="distinct names"):
         Format(tags=tags)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        (r"(a+)+b", "a" * 1_000_000 + "c"),
+        (r"(x+x+)+y", "x" * 1_000_000),
+        (r"<think>.*</think>.*<answer>.*</answer>", "<think></think><answer>" * 40_000),
+    ],
+)
+def test_a_pattern_that_takes_too_long_is_given_up_and_counted(pattern: str, text: str) -> None:
+    logged: dict[str, float] = {}
+    start = time.process_time()
+    rewards = Format(pattern=pattern)([text, ""], log_metric=logged.__setitem__)
+    assert time.process_time() - start < 3
+    assert rewards == [0.0, 0.0]
+    assert logged == {"rewards/format/timeouts": 0.5}
+
+
+def test_a_pattern_that_does_not_match_is_no_timeout_and_tags_log_nothing() -> None:
+    logged: dict[str, float] = {}
+    assert Format(pattern="a")(["b"], log_metric=logged.__setitem__) == [0.0]
+    assert logged == {"rewards/format/timeouts": 0.0}
+    logged.clear()
+    assert Format()([GOOD], log_metric=logged.__setitem__) == [1.0]
+    assert logged == {}

@@ -1,14 +1,31 @@
-"""What would hang a process must be refused, and whatever is let through must return soon."""
+"""What would hang a process is refused, what is let through ends soon, and the rest is killed."""
 
+import itertools
+import os
+import resource
+import sys
 import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+import rlent_rewards.equivalence
 from rlent_rewards import MathAnswer
-from rlent_rewards.equivalence import reference_problem
+from rlent_rewards.equivalence import judge, usable_references
 from rlent_rewards.extraction import clean
 from rlent_rewards.guards import text_refusal
+from rlent_rewards.workers import Failure, Limits, Pool, run
+from tests.rewards.hostile import PIECES, by_hand, formulas, pieced_together
+from tests.rewards.processes import all_gone
+from tests.rewards.test_math_answer import NO_TROUBLE
+
+REFERENCES = ["5", r"\sin x", "x^2+y^2=1", "(1,2)", "x<3", r"\begin{pmatrix}1\\2\end{pmatrix}", "B"]
+PATIENT = Limits(timeout=20.0)
 
 # Without the guards each of these takes many seconds against some reference, most take for ever.
 HOSTILE = [
@@ -44,7 +61,7 @@ def scores(completions: list[str], references: list[str]) -> tuple[list[float], 
 
     def work() -> None:
         columns: dict[str, Any] = {"answer": references, "log_metric": logged.__setitem__}
-        rewards.extend(MathAnswer()(completions, **columns))
+        rewards.extend(MathAnswer(timeout=20.0)(completions, **columns))
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
@@ -58,7 +75,7 @@ def test_hostile_answers_are_refused_in_a_thread(reference: str) -> None:
     completions = [f"\\boxed{{{answer}}}" for answer in HOSTILE]
     rewards, logged = scores(completions, [reference] * len(HOSTILE))
     assert rewards == [0.0] * len(HOSTILE)
-    assert logged == {"rewards/math_answer/unparsed": 0.0, "rewards/math_answer/refused": 1.0}
+    assert logged == NO_TROUBLE | {"rewards/math_answer/refused": 1.0}
 
 
 @pytest.mark.parametrize(
@@ -79,7 +96,7 @@ def test_hostile_answers_are_refused_in_a_thread(reference: str) -> None:
 def test_what_is_let_through_ends_soon(answer: str, reference: str) -> None:
     rewards, logged = scores([f"\\boxed{{{answer}}}"], [reference])
     assert rewards == [0.0]
-    assert logged == {"rewards/math_answer/unparsed": 0.0, "rewards/math_answer/refused": 0.0}
+    assert logged == NO_TROUBLE
 
 
 @pytest.mark.parametrize(
@@ -108,7 +125,7 @@ def test_what_is_let_through_ends_soon(answer: str, reference: str) -> None:
     ],
 )
 def test_ordinary_answers_pass_the_guards_and_equal_themselves(reference: str) -> None:
-    assert reference_problem(clean(reference)) is None
+    assert usable_references([clean(reference)], PATIENT) == {clean(reference)}
     rewards, _ = scores([f"\\boxed{{{reference}}}"], [reference])
     assert rewards == [1.0]
 
@@ -130,3 +147,96 @@ def test_ordinary_answers_pass_the_guards_and_equal_themselves(reference: str) -
 def test_the_text_guard_names_its_reason(text: str, reason: str | None) -> None:
     refusal = text_refusal(text)
     assert refusal is None if reason is None else reason in (refusal or "")
+
+
+@pytest.fixture
+def unguarded() -> Iterator[Pool]:
+    pool = Pool("tests.rewards.tasks_without_guards")
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+def algebra(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
+    """Workers of this test alone."""
+    pool = Pool("rlent_rewards.algebra")
+    monkeypatch.setattr(rlent_rewards.equivalence, "_pool", pool)
+    yield pool
+    pool.close()
+
+
+@pytest.mark.slow
+def test_without_the_guards_hostile_answers_are_killed(unguarded: Pool) -> None:
+    """The limits hold by themselves: nobody has to think of every hostile answer."""
+    limits = Limits(timeout=0.5, memory_mb=128)
+    calls = [("judge", (answer, "5")) for answer in HOSTILE[:13]]
+    outcomes = run(unguarded, calls, limits)
+    causes = [outcome.cause for outcome in outcomes if isinstance(outcome, Failure)]
+    assert causes.count("timeout") >= 8
+    assert all(isinstance(outcome, Failure) or outcome[0] != "correct" for outcome in outcomes)
+    pids = unguarded.pids
+    unguarded.close()
+    assert all_gone(pids, within=30)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_the_hostile_corpus(algebra: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = list(dict.fromkeys([*by_hand(str(tmp_path)), *pieced_together(900), *formulas(1200)]))
+    assert len(corpus) >= 2000
+    monkeypatch.chdir(tmp_path)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    references = itertools.cycle(REFERENCES)
+    suspects = [
+        pair for pair in zip(corpus, references, strict=False) if not in_time(algebra, pair)
+    ]
+    # What a busy machine was late with once, it may be late with twice.
+    assert [pair for pair in suspects if not any(in_time(algebra, pair) for _ in range(3))] == []
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000
+    pids = algebra.pids
+    assert all(resident(pid) < 700 * 2**20 and not children(pid) for pid in pids)
+    algebra.close()
+    assert all_gone(pids, within=30)
+    assert list(tmp_path.iterdir()) == []
+
+
+def in_time(pool: Pool, pair: tuple[str, str]) -> bool:
+    """Whether an answer is scored within its limit and a second, and needed no killing."""
+    answer, reference = pair
+    reward, logged = MathAnswer(), dict[str, float]()
+    run(pool, [("judge", (None, "x+1"))] * 2, PATIENT)  # a worker's start is no answer's fault
+    start = time.monotonic()
+    rewards = reward([f"\\boxed{{{answer}}}"], answer=[reference], log_metric=logged.__setitem__)
+    elapsed = time.monotonic() - start
+    assert rewards in ([0.0], [1.0])
+    killed = [logged[f"rewards/math_answer/{name}"] for name in FAILURES]
+    return elapsed < reward.timeout + 1 and not any(killed)
+
+
+FAILURES = ("timeouts", "crashes", "out_of_memory")
+
+
+def resident(pid: int) -> int:
+    pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def children(pid: int) -> str:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text()
+
+
+any_text = st.text(st.characters(exclude_categories=()), max_size=60)
+half_latex = st.lists(st.sampled_from(PIECES), max_size=30).map("".join)
+
+
+@pytest.mark.slow
+@settings(
+    derandomize=True,
+    max_examples=60,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+@given(st.lists(st.tuples(any_text | half_latex, any_text | half_latex), min_size=5, max_size=5))
+def test_any_two_texts_are_judged(pairs: list[tuple[str, str]]) -> None:
+    assert len(judge(pairs, PATIENT)) == 5

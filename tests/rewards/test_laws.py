@@ -18,6 +18,7 @@ COMPLETIONS = [
     "",
     " ",
     "7",
+    "(B)",
     "no",
     "<think>a</think>\n<answer>7</answer>",
     r"\boxed{\frac{14}{2}}",
@@ -33,6 +34,8 @@ def columns(texts: Sequence[str]) -> dict[str, Any]:
         "prompts": ["What is 3 + 4?"] * len(texts),
         "completion_ids": [[ord(character) for character in text] for text in texts],
         "answer": ["7"] * len(texts),
+        "choice": ["B"] * len(texts),
+        "metadata": ['{"source_dataset": "chain_sum"}'] * len(texts),
         "trainer_state": None,
     }
 

@@ -1,9 +1,16 @@
-import logging
 from typing import Any
 
 import pytest
 
+import rlent_rewards.equivalence
 from rlent_rewards import MathAnswer, completion_text
+from rlent_rewards.recent import Recent
+from rlent_rewards.workers import Limits, Pool
+
+NO_TROUBLE = {
+    f"rewards/math_answer/{trouble}": 0.0
+    for trouble in ("unparsed", "refused", "timeouts", "crashes", "out_of_memory")
+}
 
 
 @pytest.mark.parametrize(
@@ -89,13 +96,59 @@ def test_unparsed_and_refused_shares_are_logged() -> None:
         completions, prompts=["p"] * 4, answer=["7"] * 4, log_metric=logged.__setitem__
     )
     assert rewards == [1.0, 0.0, 0.0, 0.0]
-    assert logged == {"rewards/math_answer/unparsed": 0.5, "rewards/math_answer/refused": 0.25}
+    assert logged == NO_TROUBLE | {
+        "rewards/math_answer/unparsed": 0.5,
+        "rewards/math_answer/refused": 0.25,
+    }
 
 
 def test_a_batch_without_trouble_logs_zero() -> None:
     logged: dict[str, float] = {}
     MathAnswer()(["7", "8"], answer=["7", "7"], log_metric=logged.__setitem__)
-    assert logged == {"rewards/math_answer/unparsed": 0.0, "rewards/math_answer/refused": 0.0}
+    assert logged == NO_TROUBLE
+
+
+def test_answers_that_hang_crash_or_swell_score_zero_and_are_logged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool = Pool("tests.rewards.tasks")
+    monkeypatch.setattr(rlent_rewards.equivalence, "_pool", pool)
+    monkeypatch.setattr(rlent_rewards.equivalence, "_known", Recent(size=4))
+    logged: dict[str, float] = {}
+    answers = ["x+1", "spin", "hog", "segfault", "spin", "7", "x+2", "x+3"]
+    rewards = MathAnswer(timeout=0.5, memory_mb=64, workers=2)(
+        [f"\\boxed{{{answer}}}" for answer in answers],
+        answer=["y+1"] * 8,
+        log_metric=logged.__setitem__,
+    )
+    pool.close()
+    assert rewards == [1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
+    assert logged == NO_TROUBLE | {
+        "rewards/math_answer/timeouts": 0.25,
+        "rewards/math_answer/crashes": 0.125,
+        "rewards/math_answer/out_of_memory": 0.125,
+    }
+
+
+def test_limits_reach_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Limits] = []
+
+    def run(pool: Pool, calls: Any, limits: Limits) -> list[Any]:
+        seen.append(limits)
+        return [["correct", None] for _ in calls]
+
+    monkeypatch.setattr(rlent_rewards.equivalence, "run", run)
+    monkeypatch.setattr(rlent_rewards.equivalence, "_known", Recent(size=4))
+    for reward in (MathAnswer(), MathAnswer(timeout=3.5, memory_mb=100, workers=3)):
+        reward([r"\boxed{1+x}"], answer=["x+1"])
+    assert seen == [Limits(), Limits(timeout=3.5, memory_mb=100, workers=3)]
+
+
+@pytest.mark.parametrize("option", ["timeout", "memory_mb", "workers"])
+def test_limits_must_be_positive(option: str) -> None:
+    given: Any = 0.0 if option == "timeout" else 0
+    with pytest.raises(ValueError, match=f"math_answer: {option} must be positive; given: 0"):
+        MathAnswer(**{option: given})
 
 
 def test_a_missing_column_is_named_with_the_columns_present() -> None:
@@ -140,17 +193,3 @@ def test_an_unknown_place_is_refused_with_the_nearest() -> None:
     object.__setattr__(reward, "extract", "box")
     with pytest.raises(ValueError, match="given: 'box'; did you mean 'boxed'"):
         reward.__post_init__()
-
-
-def test_only_the_notice_about_timeouts_is_kept_out_of_the_log(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import math_verify.grader
-    import math_verify.parser
-
-    for module in (math_verify.grader, math_verify.parser):
-        monkeypatch.setattr(module, "TIMEOUT_WARNING_SHOWN", False)
-    with caplog.at_level(logging.WARNING, logger="math_verify"):
-        assert MathAnswer()([r"\boxed{y+1+z}"], answer=["z+1+y"]) == [1.0]
-        math_verify.grader.logger.warning("something else")
-    assert [record.getMessage() for record in caplog.records] == ["something else"]

@@ -9,6 +9,7 @@ import pytest
 
 import rlent_rewards.vote
 from rlent_rewards import Vote, VoteRule, majority_vote
+from rlent_rewards.equivalence import Judgement
 
 GOLDEN = sorted((Path(__file__).parents[1] / "golden/cases").glob("ttrl_vote_*.json"))
 TTRL = VoteRule(count="text", unparsed="vote")
@@ -208,11 +209,11 @@ def test_no_pair_of_texts_is_compared_twice(
 ) -> None:
     pairs: list[tuple[str | None, str]] = []
 
-    def differ(answer: str | None, reference: str) -> str:
-        pairs.append((answer, reference))
-        return "wrong"
+    def differ(compared: list[tuple[str | None, str]], limits: object) -> list[Judgement]:
+        pairs.extend(compared)
+        return [Judgement("wrong")] * len(compared)
 
-    monkeypatch.setattr(rlent_rewards.vote, "grade", differ)
+    monkeypatch.setattr(rlent_rewards.vote, "judge", differ)
     answers = [str(number % 8) for number in range(64)]
     outcome = vote(*answers, rule=VoteRule(leave_one_out=leave_one_out))
     assert outcome.share == 1 / 8

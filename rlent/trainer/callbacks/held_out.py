@@ -130,7 +130,7 @@ def _greedy_natively(
     trainer: EntropyGRPOTrainer, prompts: list[list[int]], length: int
 ) -> list[list[int]]:
     sampling = Sampling(
-        temperature=0, max_new_tokens=length, eos_token_ids=tuple(trainer.eos_token_ids)
+        temperature=0.0, max_new_tokens=length, eos_token_ids=tuple(trainer.eos_token_ids)
     )
     engine = RolloutEngine(
         model=trainer.accelerator.unwrap_model(trainer.model),
