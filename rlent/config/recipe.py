@@ -54,14 +54,11 @@ class Rollout:
         if self.max_live is None:
             return
         if self.engine != "native":
-            raise ConfigError(
-                f"the engine {self.engine} does not read max_live",
-                key="rollout.max_live",
-                given=self.max_live,
-                remedy="remove it, or use rollout.engine: native",
+            raise ValueError(
+                f"max_live is not read by the engine {self.engine}: remove it, or use native"
             )
         if self.max_live < 1:
-            raise ConfigError("must be at least 1", key="rollout.max_live", given=self.max_live)
+            raise ValueError("max_live must be at least 1")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
