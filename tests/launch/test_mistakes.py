@@ -70,7 +70,7 @@ MISTAKES: dict[str, tuple[str, Any, list[str]]] = {
     "rollout engine that is not installed": (
         "rollout.engine",
         "vllm",
-        ["rollout.engine", "rlent[vllm]", "transformers"],
+        ["rollout.engine", "rlent[vllm]", "native"],
     ),
     "unmet need": (
         "interventions",
