@@ -9,11 +9,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from scripts.benchmarks import chain, kernels, steps
+from scripts.benchmarks import chain, kernels, rewards, rollout, steps
 
 BENCHMARKS = {
     "kernels": kernels.main,
     "chain": chain.main,
+    "rewards": rewards.main,
+    "rollout": rollout.main,
     "train": functools.partial(steps.main, "train"),
     "step": functools.partial(steps.main, "step"),
 }

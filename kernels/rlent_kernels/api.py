@@ -7,10 +7,10 @@ from torch import Tensor
 from rlent_kernels import reference, tiled, whole
 from rlent_kernels.implementations import NAMES, pointwise, resolve
 from rlent_kernels.plan import make_plan
+from rlent_kernels.problem import checked_head
 from rlent_kernels.sweep import Engine
-from rlent_kernels.transform import LogitTransform
-from rlent_kernels.types import LinearHead, TokenStats, Wanted
-from rlent_kernels.validation import check_choice, check_numbers, check_tensors, check_wanted
+from rlent_kernels.types import TokenStats, Wanted
+from rlent_kernels.validation import check_choice, check_wanted
 
 
 def token_stats(
@@ -82,17 +82,17 @@ def token_stats(
         RuntimeError: in backward, when second derivatives are asked for; impl="reference" has them.
     """
     check_choice(impl, NAMES, tile=tile, keep_logits=keep_logits)
-    check_numbers(temperature, logit_scale, softcap)
-    check_tensors(hidden, weight, targets, bias)
+    head = checked_head(
+        hidden,
+        weight,
+        targets,
+        bias,
+        temperature=temperature,
+        logit_scale=logit_scale,
+        softcap=softcap,
+    )
     check_wanted(also, top_k, top_p, weight.shape[0])
     implementation = resolve(impl, hidden.device)
-    head = LinearHead(
-        hidden=hidden.reshape(targets.numel(), hidden.shape[-1]),
-        weight=weight,
-        bias=bias,
-        targets=targets.reshape(-1),
-        transform=LogitTransform(temperature=temperature, logit_scale=logit_scale, softcap=softcap),
-    )
     wanted = Wanted(names=tuple(dict.fromkeys(also)), top_k=top_k, top_p=top_p)
     if implementation == "reference":
         stats = reference.token_stats(head, wanted)

@@ -17,12 +17,12 @@ from rlent_kernels import reference
 from rlent_kernels.cotangents import Cotangents
 from rlent_kernels.implementations import NAMES, pointwise, resolve
 from rlent_kernels.plan import PANEL_BYTES, Plan, make_plan, spans
+from rlent_kernels.problem import checked_head
 from rlent_kernels.rows import at_rows, indices, pick, refuse_second_derivatives
 from rlent_kernels.running import Finished, finish
 from rlent_kernels.sweep import Engine, Sums, Weights
-from rlent_kernels.transform import LogitTransform
 from rlent_kernels.types import IGNORE_INDEX, LinearHead, TokenStats, Wanted
-from rlent_kernels.validation import check_choice, check_numbers, check_tensors
+from rlent_kernels.validation import check_choice
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """``(log_probs [r], entropy [r], rows [r]) -> loss [r]``; see ``token_loss``."""
@@ -81,16 +81,16 @@ def token_loss(
         RuntimeError: in backward, when second derivatives are asked for.
     """
     check_choice(impl, NAMES, tile=tile)
-    check_numbers(temperature, logit_scale, softcap)
-    check_tensors(hidden, weight, targets, bias)
-    implementation = resolve(impl, hidden.device)
-    head = LinearHead(
-        hidden=hidden.reshape(targets.numel(), hidden.shape[-1]),
-        weight=weight,
-        bias=bias,
-        targets=targets.reshape(-1),
-        transform=LogitTransform(temperature=temperature, logit_scale=logit_scale, softcap=softcap),
+    head = checked_head(
+        hidden,
+        weight,
+        targets,
+        bias,
+        temperature=temperature,
+        logit_scale=logit_scale,
+        softcap=softcap,
     )
+    implementation = resolve(impl, hidden.device)
     if implementation == "reference":
         total, log_probs, entropy = _reference(head, loss)
     else:

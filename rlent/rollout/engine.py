@@ -1,6 +1,6 @@
 """Sampling completions from a Hugging Face causal language model, a group of them per prompt.
 
-Against ``model.generate`` on the same rows (``scripts/bench_rollout.py``):
+Against ``model.generate`` on the same rows (``scripts/bench.py rollout``):
 
 * Each distinct prompt is run through the model once, and its keys and values are copied for its completions.
 * A finished sequence leaves the batch at once, and one that waits takes its place. To wait until all places are free

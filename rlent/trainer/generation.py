@@ -1,32 +1,19 @@
 """From TRL's generation to a batch that the interventions have seen: the first half of ``EntropyGRPOTrainer``."""
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import Trainer
 from trl.models.utils import unwrap_model_for_generation
-from trl.trainer.grpo_trainer import GRPOTrainer
 
 from rlent.advantages import group_advantages
 from rlent.errors import ConfigError
-from rlent.interventions import Chain, Metrics
+from rlent.interventions import Chain
 from rlent.interventions.stages import Mean, OnAdvantages, OnFilter, OnRewards, OnSelect
-from rlent.reduce import Reduce
 from rlent.tracking import RolloutLog
 from rlent.trainer.batches import Batch, loss_mask, truncated
-from rlent.trainer.micro_batches import (
-    arrange,
-    nobody,
-    padded_tokens,
-    parts_by_tokens,
-    rows_of,
-    trimmed,
-)
+from rlent.trainer.micro_batch_trainer import MicroBatchTrainer
 from rlent.trainer.native_rollout import Captured, NativeRollout, sampling_of
 from rlent.trainer.reference import reference_policy
 from rlent.trainer.refill import FreshPrompts, empty_groups, fill_groups, without_given_up
@@ -37,16 +24,13 @@ ROLLOUTS_ONLY = ("reward_parts", "truncated", "texts", "answers")
 """Entries of a generation batch that its micro-batches do not need."""
 
 
-class RolloutTrainer(GRPOTrainer):
-    """TRL's trainer with the stages of a chain that run once per generation batch."""
+class RolloutTrainer(MicroBatchTrainer):
+    """The trainer with the stages of a chain that run once per generation batch."""
 
     chain: Chain
-    reduce: Reduce
     rollout_log: RolloutLog | None
 
     # TRL annotates these more loosely than it fills them.
-    args: Any
-    model: Any
     num_generations: Any
     num_generations_eval: Any
     scale_rewards: Any
@@ -62,11 +46,6 @@ class RolloutTrainer(GRPOTrainer):
     """rlent's engine, if it is the one that generates."""
     _captured: Captured | None
     """What the engine noted of the completions that are being scored."""
-    _parts: list[Batch]
-    """Parts of a micro-batch that are still to be run."""
-
-    def record_metrics(self, metrics: Metrics) -> None:
-        raise NotImplementedError
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> Batch:
         batch, keep = self._roll_out(inputs)
@@ -260,76 +239,6 @@ class RolloutTrainer(GRPOTrainer):
             rank=self.accelerator.process_index,
         )
 
-    # Micro-batches ----------------------------------------------------------------------------------------------
-
-    def _prepare_inputs(self, generation_batch: Any) -> Batch:
-        """The next micro-batch: TRL's, or as many parts of it as ``tokens_per_micro_batch`` asks for, one by one."""
-        if self._parts:
-            return self._parts.pop(0)
-        before = self._buffered_inputs
-        inputs = super()._prepare_inputs(generation_batch)
-        buffered = self._buffered_inputs
-        if (
-            self._mode == "eval"
-            or buffered is before
-            or buffered is None
-            or not self._arranges(inputs)
-        ):
-            return inputs
-        size = min(self.args.gradient_accumulation_steps, len(buffered))
-        arranged: list[Batch] = []
-        for first in range(0, len(buffered), size):
-            step = arrange(buffered[first : first + size], by_length=self.args.sort_by_length)
-            self._account_for(step.left_out)
-            arranged += step.batches
-        before, after = (sum(map(padded_tokens, batches)) for batches in (buffered, arranged))
-        self.record_metrics({"saved/padded_tokens": Mean(before - after, before)})
-        self._buffered_inputs = arranged
-        return arranged[self._step % self.args.steps_per_generation]
-
-    def _arranges(self, inputs: Batch) -> bool:
-        text_only = not any(name in inputs for name in MULTIMODAL)
-        asked = self.args.sort_by_length or "idle" in inputs
-        return asked and text_only and not self.args.averages_micro_batches
-
-    def _account_for(self, left_out: Batch) -> None:
-        """Put rollouts that are not run into the metrics and the log, with the numbers of the generating policy."""
-        raise NotImplementedError
-
-    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
-        """TRL's, on a micro-batch in parts: all but the last only add to the gradients."""
-        tokens = self.args.tokens_per_micro_batch
-        total = torch.zeros((), device=self.accelerator.device)
-        if tokens is not None:
-            model.train()
-            self._parts = self._split(self._prepare_inputs(inputs), tokens)
-            start = time.perf_counter()
-            while len(self._parts) > 1:
-                with self._adding(model):
-                    total += Trainer.training_step(self, model, inputs, num_items_in_batch)
-            self._current_train_step_time += time.perf_counter() - start
-        return total + super().training_step(model, inputs, num_items_in_batch)
-
-    def _split(self, micro_batch: Batch, tokens: int) -> list[Batch]:
-        """As many parts on every rank."""
-        parts = [
-            trimmed(rows_of(micro_batch, rows)) for rows in parts_by_tokens(micro_batch, tokens)
-        ]
-        wanted = int(self.reduce.max(torch.tensor(len(parts), device=self.accelerator.device)))
-        return parts + [nobody(micro_batch)] * (wanted - len(parts))
-
-    @contextmanager
-    def _adding(self, model: Any) -> Iterator[None]:
-        """Inside, a backward pass is neither reduced over ranks nor followed by an optimiser step."""
-        state = self.accelerator.gradient_state
-        last = state.sync_gradients
-        state._set_sync_gradients(False)
-        try:
-            with self.accelerator.no_sync(model):
-                yield
-        finally:
-            state._set_sync_gradients(last)
-
     # Scores -----------------------------------------------------------------------------------------------------
 
     def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
@@ -383,10 +292,6 @@ class RolloutTrainer(GRPOTrainer):
             return old, None
         with torch.no_grad():
             return self._score(self.model, batch, self._rows)
-
-    @property
-    def _mode(self) -> str:
-        return "train" if self.model.training else "eval"
 
     @property
     def _rows(self) -> int:

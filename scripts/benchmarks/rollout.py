@@ -1,6 +1,6 @@
 """Tokens per second of rlent's rollout engine against transformers' ``generate`` as TRL calls it.
 
-    python scripts/bench_rollout.py [--case spread] [--dtype bfloat16]
+    python scripts/bench.py rollout [--case spread] [--dtype bfloat16]
 
 Both sample at temperature 1 from the full vocabulary of the quickstart model: 8 prompts of 24 to 80 tokens, 8
 completions each. Every completion has a length of its own, the same for both, and no token ends it earlier:
@@ -15,8 +15,6 @@ machine that does something else as well, use one thread: two that wait for each
 """
 
 import argparse
-import json
-import platform
 import random
 import statistics
 import time
@@ -25,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
@@ -36,6 +33,7 @@ from transformers import (
 
 from rlent.data import resolve_model
 from rlent.rollout import RolloutEngine, Sampling
+from scripts.benchmarks.harness import machine, table, write
 
 PROMPTS, COMPLETIONS = 8, 8
 PROMPT_LENGTHS = range(24, 81, 8)
@@ -122,16 +120,21 @@ def compared(model: Any, case: str, rounds: int) -> dict[str, Any]:
     }
 
 
-def processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+def report(results: list[dict[str, Any]], dtype: str) -> str:
+    header = ["lengths", "type", "generate, tokens/s", "engine, tokens/s", "engine / generate"]
+    rows = []
+    for result in results:
+        rates = result["tokens_per_second"]
+        numbers = [f"{rates['generate']:.0f}", f"{rates['engine']:.0f}", f"{result['ratio']:.2f}"]
+        rows.append([result["case"], dtype, *numbers])
+    return table(header, rows)
 
 
-def main() -> None:
+def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="bench.py rollout",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--case", choices=("spread", "equal"), action="append", help="default: both; repeatable")
@@ -139,8 +142,8 @@ def main() -> None:
     add("--rounds", type=int, default=2, help="runs of each side; default 2")
     add("--threads", type=int, default=torch.get_num_threads(), help="default: torch's")
     add("--model", default="smollm2-135m-instruct", help="name as in a recipe, or a folder")
-    add("--out", type=Path, default=Path("bench_rollout.json"), help="where the JSON goes")
-    options = parser.parse_args()
+    add("--out", type=Path, help="folder for rollout.md and rollout.json")
+    options = parser.parse_args(arguments)
 
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
@@ -151,25 +154,10 @@ def main() -> None:
     results = [
         compared(model, case, options.rounds) for case in options.case or ("spread", "equal")
     ]
-    report = {
+    record = {
         "model": options.model,
         "dtype": options.dtype,
-        "threads": options.threads,
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "cpu": processor(),
+        **machine("transformers"),
         "results": results,
     }
-    options.out.write_text(json.dumps(report, indent=1) + "\n")
-    print("| lengths | type | threads | generate, tokens/s | engine, tokens/s | ratio |")
-    print("|---|---|---|---|---|---|")
-    for result in results:
-        rates = result["tokens_per_second"]
-        print(
-            f"| {result['case']} | {options.dtype} | {options.threads} | {rates['generate']:.0f} "
-            f"| {rates['engine']:.0f} | {result['ratio']:.2f} |"
-        )
-
-
-if __name__ == "__main__":
-    main()
+    write(options.out, "rollout", report(results, options.dtype), record)

@@ -1,6 +1,6 @@
 """How many answers a second rlent checks, beside math-verify called in a loop.
 
-    python scripts/bench_rewards.py [--checks 400] [--rounds 5] [--workers 2] [--out FOLDER]
+    python scripts/bench.py rewards [--checks 400] [--rounds 5] [--workers 2] [--out FOLDER]
 
 Three ways check the same answers, and must agree on every one:
 
@@ -24,12 +24,9 @@ import argparse
 import logging
 import random
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from rlent_rewards import MathAnswer
 from scripts.benchmarks.harness import machine, table, write
@@ -212,15 +209,17 @@ def report(results: dict[str, dict[str, float]]) -> str:
     return table(["checks per second", *next(iter(results.values())), "rlent / default"], rows)
 
 
-def main() -> None:
+def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="bench.py rewards",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--checks", type=int, default=400, help="answers in a round (default: 400)")
     parser.add_argument("--rounds", type=int, default=5, help="measured rounds (default: 5)")
     parser.add_argument("--workers", type=int, help="worker processes (default: the reward's)")
     parser.add_argument("--out", type=Path, help="folder for rewards.md and rewards.json")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     logging.getLogger("math_verify").setLevel(logging.ERROR)  # that there is no timeout is no news
     ways = {
         "rlent": with_rlent(given.workers),
@@ -231,7 +230,3 @@ def main() -> None:
     settings = {"checks": given.checks, "rounds": given.rounds, "workers": given.workers}
     record = {**settings, **machine("math-verify", "sympy"), "checks_per_second": results}
     write(given.out, "rewards", report(results), record)
-
-
-if __name__ == "__main__":
-    main()
