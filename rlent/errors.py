@@ -1,7 +1,9 @@
 """The errors a user can meet. Each says what is wrong, what was expected, and what to change."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 
 
 class RlentError(Exception):
@@ -52,6 +54,36 @@ class ConfigError(RlentError, ValueError):
         return "\n".join(
             [head, *(f"  {name}: {text}" for name, text in details.items() if text is not None)]
         )
+
+
+class NonFiniteError(RlentError, ArithmeticError):
+    """A loss or gradient is NaN or infinite.
+
+    Args:
+        step: the optimiser step that was not taken, counted from 1.
+        losses: of this rank's micro-batches.
+        norm: of the gradient, over all ranks.
+        path: where this rank's rollouts of the step are.
+    """
+
+    def __init__(
+        self, *, step: int, losses: Sequence[float], norm: float | None, path: Path
+    ) -> None:
+        self.step, self.losses, self.norm, self.path = step, tuple(losses), norm, path
+        bad = [str(place) for place, loss in enumerate(losses) if not math.isfinite(loss)]
+        where = (
+            f"the loss of micro-batch {', '.join(bad)}" if bad else f"the gradient (norm {norm})"
+        )
+        super().__init__(
+            f"step {step}: {where} is not finite; the run stops with the weights of the step before\n"
+            f"  rollouts: {path}\n"
+            "  change: look at them, lower trainer.learning_rate, or use engine.precision: float32; "
+            "engine.non_finite: skip leaves such steps out and counts them"
+        )
+
+
+class CheckpointError(RlentError, RuntimeError):
+    """A checkpoint could not be written, or does not fit the run that is to go on from it."""
 
 
 class ContractError(RlentError, RuntimeError):

@@ -1,9 +1,10 @@
-"""Exact top shares and safe ratios under a mask, in pure torch.
+"""Exact top shares, quantiles and safe ratios under a mask, in pure torch.
 
 A masked position may hold NaN or infinity, so every function fills it before arithmetic; multiplying by a zero mask
 afterwards would turn NaN * 0 into NaN, forward or backward.
 """
 
+import math
 from fractions import Fraction
 
 import torch
@@ -48,20 +49,39 @@ def share_count(share: float, total: Int[Tensor, "*s"]) -> Int[Tensor, "*s"]:
 
     Floats would give ``ceil(0.2 * 15) = 4``. The share is read as the decimal that was typed.
     """
-    fraction = Fraction(repr(float(share))).limit_denominator(10**9)
+    fraction = _typed(share)
     return (total * fraction.numerator + fraction.denominator - 1) // fraction.denominator
+
+
+def whole_count(share: float, total: Int[Tensor, "*s"]) -> Int[Tensor, "*s"]:
+    """``floor(share * total)`` in exact integer arithmetic."""
+    fraction = _typed(share)
+    return total * fraction.numerator // fraction.denominator
 
 
 def top_share(
     values: Float[Tensor, "*s"], mask: Bool[Tensor, "*s"], share: float, reduce: Reduce = LOCAL
 ) -> Bool[Tensor, "*s"]:
-    """Choose exactly ``ceil(share * N)`` largest values of the ``N`` masked-in positions of all ranks.
+    """Choose exactly ``ceil(share * N)`` largest values of the ``N`` masked-in positions of all ranks."""
+    return top_count(values, mask, share_count(share, reduce.sum(mask.sum())), reduce)
+
+
+def top_count(
+    values: Float[Tensor, "*s"],
+    mask: Bool[Tensor, "*s"],
+    count: Int[Tensor, ""],
+    reduce: Reduce = LOCAL,
+) -> Bool[Tensor, "*s"]:
+    """Choose exactly ``count`` largest values of the masked-in positions of all ranks, or all if there are fewer.
 
     Ties are broken by position, lower ranks first. Radix selection on the bits of the values: the cost over ranks is
     one all-reduce of 256 counts for each byte of the dtype and two scalars, however many tokens there are.
+
+    Args:
+        count: the same number on every rank.
     """
     keys = _sortable_bits(fill(values.detach(), mask))
-    remaining = share_count(share, reduce.sum(mask.sum()))
+    remaining = count.minimum(reduce.sum(mask.sum()))
     candidates, chosen = mask.clone(), torch.zeros_like(mask)
     for digit in _digits(keys):
         counts = reduce.sum(torch.bincount(digit[candidates], minlength=1 << _DIGIT_BITS))
@@ -94,6 +114,25 @@ def top_share_within(
     keep = torch.zeros_like(order, dtype=torch.bool)
     keep[order] = place < share_count(share, sizes)[ids]
     return torch.zeros_like(mask).masked_scatter(mask, keep)
+
+
+def row_quantile(
+    values: Float[Tensor, "b t"], mask: Bool[Tensor, "b t"], share: float
+) -> Float[Tensor, "b 1"]:
+    """Quantile of each row where ``mask`` holds, linear between order statistics; 0 for a row without values.
+
+    ``torch.nanquantile`` of the same, which refuses a batch without rows.
+    """
+    ordered = fill(values, mask, math.inf).sort(-1).values
+    last = (mask.sum(-1, keepdim=True) - 1).clamp(min=0)
+    place = share * last.to(values.dtype)
+    below = place.long()
+    low, high = ordered.gather(1, below), ordered.gather(1, (below + 1).minimum(last))
+    return fill(low + (place - below) * (high - low), mask.any(-1, keepdim=True))
+
+
+def _typed(share: float) -> Fraction:
+    return Fraction(repr(float(share))).limit_denominator(10**9)
 
 
 def _sortable_bits(values: Float[Tensor, "*s"]) -> Int[Tensor, "*s"]:

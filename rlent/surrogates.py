@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rlent.numerics import fill, log_ratio, safe_ratio, unit
@@ -39,6 +39,16 @@ def ratio_exponent(tokens: Tokens, level: Level) -> Float[Tensor, "*b #t"]:
     return total - inside.sum(-1, keepdim=True).to(total.dtype).log()
 
 
+def clipped_sides(
+    ratio: Float[Tensor, "*b #t"], advantage: PerToken, signal: Signal
+) -> tuple[Bool[Tensor, "b t"], Bool[Tensor, "b t"]]:
+    """Where PPO clips: the ratio below ``clip_low`` with ``A < 0``, and above ``clip_high`` with ``A > 0``."""
+    return (
+        (ratio < signal.clip_low) & (advantage < 0),
+        (ratio > signal.clip_high) & (advantage > 0),
+    )
+
+
 def ppo(
     tokens: Tokens, signal: Signal, *, level: Level = "token", dual_clip: float | None = None
 ) -> PerToken:
@@ -56,8 +66,7 @@ def ppo(
     exponent = ratio_exponent(tokens, level)
     ratio = safe_ratio(exponent)
     advantage = fill(signal.advantage, tokens.mask)
-    below = (ratio < signal.clip_low) & (advantage < 0)
-    above = (ratio > signal.clip_high) & (advantage > 0)
+    below, above = clipped_sides(ratio, advantage, signal)
     value = torch.where(below, signal.clip_low, torch.where(above, signal.clip_high, ratio))
     slope = torch.where(
         below,

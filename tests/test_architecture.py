@@ -23,8 +23,11 @@ LAYERS: dict[str, set[str]] = {
     "data": {"errors", "small"},
     "config": {"errors", "data", "interventions"},
     "rollout": {"errors"},
-    "tracking": {"errors", "types"},
-    "report": {"tracking"},
+    "evaluation": {"data", "errors", "rollout"},
+    "tracking": {"errors", "numerics", "surrogates", "types"},
+    "report": {"errors", "interventions", "tracking"},
+    "checkpoints": set(),
+    "sharding": {"errors"},
 }
 """What each room of rlent may import from rlent, besides itself; trainer and launch stand above all of them."""
 

@@ -1,4 +1,4 @@
-"""Exact top shares and safe ratios."""
+"""Exact top shares, quantiles and safe ratios."""
 
 import math
 from fractions import Fraction
@@ -10,11 +10,14 @@ from rlent.numerics import (
     MAX_LOG_RATIO,
     fill,
     log_ratio,
+    row_quantile,
     safe_ratio,
     share_count,
+    top_count,
     top_share,
     top_share_within,
     unit,
+    whole_count,
 )
 from rlent.reduce import Reduce
 
@@ -66,6 +69,47 @@ def test_top_share_of_nothing_is_nothing() -> None:
     assert not top_share(torch.rand(2, 3), empty, 0.5).any()
     assert not top_share_within(torch.rand(2, 3), empty, 0.5, torch.tensor([0, 1])).any()
     assert top_share(torch.rand(0, 3), torch.ones(0, 3, dtype=torch.bool), 0.5).shape == (0, 3)
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 40, 1000])
+def test_top_count_is_the_sorted_prefix(count: int) -> None:
+    g = torch.Generator().manual_seed(count)
+    values = torch.randint(0, 9, (6, 17), generator=g).double()
+    mask = torch.rand(6, 17, generator=g) < 0.7
+    chosen = top_count(values, mask, torch.tensor(count))
+    assert chosen[mask].tolist() == chosen_by_sorting(values[mask].tolist(), count)
+    assert not chosen[~mask].any()
+
+
+def test_whole_count_rounds_down_exactly() -> None:
+    for total in (0, 1, 9, 10, 29, 4999, 5000, 10**8):
+        for share in (0.0, 2e-4, 0.1, 0.29, 1.0):
+            exact = Fraction(repr(share)).limit_denominator(10**9) * total
+            assert whole_count(share, torch.tensor(total)) == math.floor(exact)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.25, 0.5, 0.73, 1.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_row_quantile_is_its_definition(share: float, dtype: torch.dtype) -> None:
+    g = torch.Generator().manual_seed(0)
+    values = torch.rand(12, 12, generator=g, dtype=torch.float64).to(dtype)
+    mask = torch.arange(12) <= torch.arange(12).unsqueeze(1)
+    given = row_quantile(values, mask, share)
+    assert given.dtype == dtype
+    expected = []
+    for row in range(12):
+        ordered = sorted(values[row][mask[row]].tolist())
+        place = share * (len(ordered) - 1)
+        below, above = math.floor(place), math.ceil(place)
+        expected.append(ordered[below] + (place - below) * (ordered[above] - ordered[below]))
+    tolerance = 1e-12 if dtype == torch.float64 else 1e-6
+    assert given.squeeze(1).tolist() == pytest.approx(expected, rel=tolerance)
+
+
+def test_row_quantile_of_nothing() -> None:
+    values = torch.full((2, 3), math.nan)
+    assert row_quantile(values, torch.zeros(2, 3, dtype=torch.bool), 0.5).tolist() == [[0], [0]]
+    assert row_quantile(values[:0], torch.zeros(0, 3, dtype=torch.bool), 0.5).shape == (0, 1)
 
 
 def test_top_share_within_ranks_each_segment_alone() -> None:

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from datasets import Dataset
 
 from rlent.config import Recipe, load_recipe
-from rlent.data.prompts import with_prompts
+from rlent.data.prompts import row_maker
 from rlent.interventions import chain
 from rlent.trainer.needs import check_needs, check_reward_names
 from rlent.trainer.options import build_args
@@ -257,9 +256,11 @@ def test_forking_tokens_differ_from_their_baseline_in_two_things(size: str) -> N
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_prompts_hold_the_question_and_answers_are_found(name: str) -> None:
     section = load(name).data
-    (row,) = with_prompts(Dataset.from_list([ROWS[section.name]]), section).to_list()
-    assert row["answer"] == "2"
-    (message,) = row["prompt"]
+    row = ROWS[section.name]
+    maker = row_maker(list(row), section.sources[0], section.style, blank_answers=False)
+    assert maker.answer(row) == "2"
+    (message,) = maker.prompt(row)
+    assert isinstance(message, dict)
     assert message["role"] == "user"
     text = message["content"]
     assert text.count("What is 1+1?") == 1

@@ -29,7 +29,7 @@ from rlent_rewards.python_function import PythonFunction
 from rlent_rewards.reasoning_gym import ReasoningGym
 from rlent_rewards.repetition import Repetition
 from rlent_rewards.target_length import TargetLength
-from rlent_rewards.vote import Vote, VoteRule, majority_vote
+from rlent_rewards.vote import Vote, VoteRule, answer_classes, majority_vote
 
 REWARDS: dict[str, type] = {
     "cosine_length": CosineLength,
@@ -64,6 +64,7 @@ __all__ = [
     "TargetLength",
     "Vote",
     "VoteRule",
+    "answer_classes",
     "completion_text",
     "majority_vote",
 ]

@@ -117,6 +117,17 @@ def majority_vote(texts: Sequence[str], rule: VoteRule) -> Vote:
     )
 
 
+def answer_classes(texts: Sequence[str], rule: VoteRule) -> list[str | None]:
+    """For each completion of one prompt the first text of the class that it votes for, or None.
+
+    Of ``rule``, ``extract``, ``count`` and ``unparsed`` are read: there is no winner here.
+    """
+    answers, same = _usable_answers(texts, rule.extract), _Same()
+    classes = _count(answers, rule, same)
+    firsts = [answer if rule.count == "text" else same.first(answer, classes) for answer in answers]
+    return [first if first in classes else None for first in firsts]
+
+
 def _usable_answers(texts: Sequence[str], extract: Extraction) -> list[str]:
     answers = [extract_answer(text, extract) or _UNUSABLE for text in texts]
     usable = usable_references(answers, _LIMITS)

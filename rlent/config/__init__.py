@@ -2,10 +2,10 @@
 
 from rlent.config.components import parse_interventions
 from rlent.config.dump import dump_recipe
+from rlent.config.evaluation import Evaluation, EvaluationSet
 from rlent.config.load import load_recipe
 from rlent.config.recipe import (
     Engine,
-    Evaluation,
     Model,
     Recipe,
     Rollout,
@@ -18,6 +18,7 @@ from rlent.config.source import Source
 __all__ = [
     "Engine",
     "Evaluation",
+    "EvaluationSet",
     "Model",
     "Recipe",
     "Rollout",

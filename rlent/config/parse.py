@@ -7,9 +7,9 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from rlent.config.components import check_list, parse_entry, parse_interventions
+from rlent.config.evaluation import Evaluation
 from rlent.config.recipe import (
     Engine,
-    Evaluation,
     Model,
     Recipe,
     Rollout,

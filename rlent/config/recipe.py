@@ -4,10 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from rlent.config.evaluation import Evaluation
 from rlent.config.source import NOT_WRITTEN, Source
 from rlent.data.section import DataSection
 from rlent.errors import ConfigError
 from rlent.interventions import Intervention
+from rlent_rewards import Correctness
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,6 +24,13 @@ class Model:
     """Type in which the weights are held."""
     options: dict[str, Any] = field(default_factory=dict)
     """Further arguments of ``from_pretrained``."""
+    adapter: dict[str, dict[str, Any]] | None = None
+    """An adapter that is trained in the weights' place, ``{lora: {r: 16, ...}}``: a method of peft and its options. The
+    model without it is the reference policy. Null trains all weights."""
+
+    def __post_init__(self) -> None:
+        if self.adapter is not None and len(self.adapter) != 1:
+            raise ValueError(f"adapter must name one method, got {len(self.adapter)}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,6 +76,55 @@ class Engine:
 
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Type of the arithmetic; ``auto`` is what the device is good at."""
+    gradient_checkpointing: bool = False
+    """Keep one activation per layer and compute the others again in the backward pass."""
+    zero: Literal[0, 1, 2, 3] | None = None
+    """What DeepSpeed shards over the ranks: 0 nothing, 1 the optimiser, 2 and the gradients, 3 and the weights. Null
+    trains without DeepSpeed, in plain data parallelism."""
+    offload: Literal["none", "optimizer", "all"] = "none"
+    """What lies in main memory: nothing, the optimiser's state (stages 1 to 3), or the weights as well (stage 3)."""
+    bucket_size: int | None = None
+    """Numbers that are sent at once (stages 1 to 3); null is DeepSpeed's own choice."""
+    overlap_communication: bool | None = None
+    """Send gradients during the backward pass (stages 1 to 3); null is DeepSpeed's own choice."""
+    keep_gathered: int | None = None
+    """Weights with at most so many numbers stay whole on every rank (stage 3); null is DeepSpeed's own choice."""
+    deepspeed: str | None = None
+    """A file of DeepSpeed's JSON, in place of what the settings above would make."""
+    non_finite: Literal["stop", "skip"] = "stop"
+    """What a loss or gradient that is NaN or infinite does: stop the run, or leave out the optimiser step. The rollouts
+    are saved either way."""
+
+    def __post_init__(self) -> None:
+        stage = self.zero or 0
+        if self.deepspeed is not None:
+            given = {"zero": self.zero, **self._sharding_settings()}
+            if written := [name for name, value in given.items() if value is not None]:
+                raise ValueError(
+                    f"{written[0]} has no effect beside a deepspeed file: remove one of the two"
+                )
+            return
+        for name, value in self._sharding_settings().items():
+            needed = 3 if name == "keep_gathered" or value == "all" else 1
+            if value is not None and stage < needed:
+                raise ValueError(f"{name} needs zero: {needed} or above, got {self.zero}")
+        if self.bucket_size is not None and self.bucket_size < 1:
+            raise ValueError(f"bucket_size must be at least 1, got {self.bucket_size}")
+        if self.keep_gathered is not None and self.keep_gathered < 0:
+            raise ValueError(f"keep_gathered must not be negative, got {self.keep_gathered}")
+
+    def _sharding_settings(self) -> dict[str, Any]:
+        """What is written of the settings that only sharding reads."""
+        return {
+            "offload": None if self.offload == "none" else self.offload,
+            "bucket_size": self.bucket_size,
+            "overlap_communication": self.overlap_communication,
+            "keep_gathered": self.keep_gathered,
+        }
+
+    @property
+    def uses_deepspeed(self) -> bool:
+        return self.zero is not None or self.deepspeed is not None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,33 +157,6 @@ class Tracking:
     """Null sends nothing to Weights & Biases."""
     rollouts: bool = True
     """Write every rollout with its tokens and entropies."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Evaluation:
-    """Held-out problems, answered greedily during training."""
-
-    problems: int = 128
-    """Number of problems, at least 1."""
-    every: int = 10
-    """Optimiser steps between evaluations; 0 evaluates only before and after training."""
-    data: DataSection | None = None
-    """Where the problems come from; null takes them out of the training data's source."""
-    max_completion_length: int | None = None
-    """Tokens per answer, at least 1; null is the trainer's setting."""
-    batch_size: int = 64
-    """Problems answered at once, at least 1."""
-    show: int = 3
-    """Answers printed after each evaluation."""
-    reward: str | None = None
-    """Name of the listed reward that scores; null is the first."""
-
-    def __post_init__(self) -> None:
-        bounds = {"problems": 1, "every": 0, "max_completion_length": 1, "batch_size": 1, "show": 0}
-        for name, bound in bounds.items():
-            value = getattr(self, name)
-            if value is not None and value < bound:
-                raise ValueError(f"{name} must be at least {bound}, got {value}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -173,7 +204,7 @@ class Recipe:
                 key="rewards",
                 remedy="add `rewards: [math_answer]`, or an intervention that makes the reward, such as majority_vote",
             )
-        if not self.rewards and self.evaluation:
+        if not self.rewards and self.evaluation and self.evaluation.needs_a_listed_reward:
             raise ConfigError("an evaluation needs a reward that scores", key="evaluation")
         names = [reward.name for reward in self.rewards]
         for position, name in enumerate(names):
@@ -182,11 +213,19 @@ class Recipe:
                 raise ConfigError(
                     "the reward is listed twice", key=key, remedy="keep one of the two"
                 )
-        if self.evaluation and self.evaluation.reward not in (None, *names):
-            raise ConfigError(
-                "not one of the listed rewards",
-                key="evaluation.reward",
-                expected=", ".join(names),
-                given=self.evaluation.reward,
-                choices=names,
-            )
+        for key, asked in self.evaluation.named_rewards if self.evaluation else ():
+            if asked not in names:
+                raise ConfigError(
+                    "not one of the listed rewards",
+                    key=key,
+                    expected=", ".join(names),
+                    given=asked,
+                    choices=names,
+                )
+
+    def scoring(self, reward: str | Correctness | None) -> Callable[..., list[float]]:
+        """What an evaluation means by ``reward``: a reward of its own, a listed one, or the first of these."""
+        if isinstance(reward, Correctness):
+            return reward.reward
+        by_name = {listed.name: listed.function for listed in self.rewards}
+        return self.rewards[0].function if reward is None else by_name[reward]

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
@@ -95,9 +95,21 @@ def _check_nested_keys(cls: Any, value: object, key: str) -> None:
     check_keys(value, [field.name for field in fields(cls)], key)
     hints = get_type_hints(cls)
     for name, item in value.items():
-        for inner in (hints[name], *get_args(hints[name])):
-            if is_dataclass(inner):
-                _check_nested_keys(inner, item, below(key, name))
+        _check_inside(hints[name], item, below(key, name))
+
+
+def _check_inside(hint: Any, value: object, key: str) -> None:
+    if is_dataclass(hint):
+        _check_nested_keys(hint, value, key)
+    elif get_origin(hint) is dict and isinstance(value, Mapping):
+        for name, item in value.items():
+            _check_inside(get_args(hint)[1], item, below(key, name))
+    elif get_origin(hint) is tuple and isinstance(value, list):
+        for position, item in enumerate(value):
+            _check_inside(get_args(hint)[0], item, below(key, position))
+    else:
+        for inner in get_args(hint):
+            _check_inside(inner, value, key)
 
 
 def _translated(errors: list[ErrorDetails], value: object, key: str) -> ConfigError:

@@ -3,49 +3,40 @@
 import glob
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
+from rlent.data.parquet_files import read_parquet_files
 from rlent.data.paths import missing_path
+from rlent.data.table import SourceTable
+from rlent.data.text_files import TEXT_READERS, read_text_files
 from rlent.errors import ConfigError
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
-READERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv"}
+KINDS = (*TEXT_READERS, ".parquet")
 KEY = "data.name"
-FILES = f"a file that ends in {', '.join(READERS)}"
+FILES = f"a file that ends in {', '.join(KINDS)}"
 
 
 def is_file_name(name: str) -> bool:
     """True for a file that exists, a name that ends as a data file does, and a glob."""
     path = Path(name).expanduser()
-    return path.is_file() or (path.suffix in READERS and not path.is_dir()) or glob.has_magic(name)
+    return path.is_file() or (path.suffix in KINDS and not path.is_dir()) or glob.has_magic(name)
 
 
-def read_files(name: str) -> "DatasetDict":
-    """The rows of one file, or of all files of a glob in order of their names, as split ``train``.
+def read_files(name: str) -> SourceTable:
+    """The rows of one file, or of all files of a glob in order of their names.
 
     Raises ConfigError for missing, empty, broken and unknown files.
     """
-    from datasets import load_dataset_builder
-    from datasets.exceptions import DatasetsError
-
     files = _matching_files(name)
-    reader = _reader(files)
-    try:
-        builder = load_dataset_builder(reader, data_files={"train": [str(f) for f in files]})
-        builder.download_and_prepare()
-    except (DatasetsError, ValueError) as error:
-        raise ConfigError(
-            f"'{name}' could not be read: {error.__cause__ or error}",
-            key=KEY,
-            expected=f"{files[0].suffix} files whose rows have the same columns",
-        ) from error
-    splits = builder.info.splits
-    # Reading a split without rows is an error of its own in datasets, with another message.
-    if not splits or not splits["train"].num_examples:
+    _check_kinds(files)
+    read = read_text_files if files[0].suffix in TEXT_READERS else read_parquet_files
+    found = read(files)
+    if not len(found.table) and not found.bad:
         raise ConfigError(f"'{name}' has no rows", key=KEY)
-    return cast("DatasetDict", builder.as_dataset())
+    return found
 
 
 def read_saved_folder(name: str, *, expected: str) -> "DatasetDict":
@@ -93,21 +84,20 @@ def _matching_files(name: str) -> list[Path]:
     return files
 
 
-def _reader(files: list[Path]) -> str:
+def _check_kinds(files: list[Path]) -> None:
     for file in files:
-        if file.suffix not in READERS:
+        if file.suffix not in KINDS:
             raise ConfigError(
                 f"'{file}' is of no known kind",
                 key=KEY,
                 expected=FILES,
                 given=file.suffix,
-                choices=READERS,
+                choices=KINDS,
             )
         if file.stat().st_size == 0:
             raise ConfigError(f"'{file}' has no rows: it is an empty file", key=KEY)
-    readers = {READERS[file.suffix] for file in files}
-    if len(readers) > 1:
+    if len({TEXT_READERS.get(file.suffix) for file in files}) > 1:
+        given = sorted({file.suffix for file in files})
         raise ConfigError(
-            "the files are of several kinds", key=KEY, expected="one kind", given=sorted(readers)
+            "the files are of several kinds", key=KEY, expected="one kind", given=given
         )
-    return readers.pop()

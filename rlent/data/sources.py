@@ -1,15 +1,17 @@
-"""From a data section to rows."""
+"""From the name of a source to its table."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rlent.data import small, tasks
+from rlent.data.benchmarks import PREFIX, is_benchmark, read_benchmark
 from rlent.data.files import is_file_name, read_files, read_saved_folder
 from rlent.data.hub_datasets import read_hub_dataset
 from rlent.data.paths import is_path_like
-from rlent.data.prompts import with_prompts
-from rlent.data.section import DataSection
+from rlent.data.places import Places
+from rlent.data.section import DataSource
+from rlent.data.table import SourceTable
 from rlent.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -18,45 +20,35 @@ if TYPE_CHECKING:
 GENERATED_SIZE = 1000
 EXPECTED = (
     "a hub id, a folder written by save_to_disk, a .jsonl, .json, .parquet or .csv file, "
-    f"{tasks.PREFIX}<task>, or {small.TASK}"
+    f"{PREFIX}<name>, {tasks.PREFIX}<task>, or {small.TASK}"
 )
 
 
-def load_rows(section: DataSection) -> "Dataset":
-    """Rows of a data section: `prompt`, `answer` (text, if there are labels), then the other columns of the source.
+def is_generated(source: DataSource) -> bool:
+    """True for a task whose rows are made on demand."""
+    return _generator(source.name) is not None
 
-    `prompt` is a list of chat messages, or text for `style` ``plain``. The same section gives the
-    same rows in the same order. Columns whose names TRL reads in its own way are left out (see
-    `prompts.TRL_COLUMNS`). Raises ConfigError for everything that is wrong with the section.
+
+def read_source(source: DataSource, count: int | None, seed: int) -> SourceTable:
+    """All rows of a stored source, or `count` rows of a generated one (1000 by default).
+
+    Raises ConfigError for everything that is wrong with the name and with what belongs to it.
     """
-    _check_section(section)
-    if generate := _generator(section.name):
-        count = GENERATED_SIZE if section.size is None else section.size
-        table = generate(section.name, section.options, count=count, seed=section.seed)
-    else:
-        table = _take(_read(section), section)
-    return with_prompts(table, section)
-
-
-def _check_section(section: DataSection) -> None:
-    generated = _generator(section.name) is not None
-    if section.size is not None and section.size < 1:
-        raise ConfigError("the number of rows is not positive", key="data.size", given=section.size)
-    if section.system is not None and section.style == "plain":
-        raise ConfigError(
-            "a plain prompt has no system message",
-            key="data.system",
-            remedy="write it into data.prompt, or use data.style: chat",
-        )
-    if section.options and not generated:
-        raise ConfigError("only generated tasks have options", key="data.options")
-    if generated and section.split != "train":
+    if is_benchmark(source.name):
+        return _with_row_numbers(read_benchmark(source), source.name)
+    generate = _generator(source.name)
+    if generate is None:
+        return _read(source)
+    if source.split != "train":
         raise ConfigError(
             "a generated task has one split",
             key="data.split",
             expected="train",
-            given=section.split,
+            given=source.split,
         )
+    count = GENERATED_SIZE if count is None else count
+    table = generate(source.name, source.options, count=count, seed=seed)
+    return _with_row_numbers(table, source.name)
 
 
 def _generator(name: str) -> "Callable[..., Dataset] | None":
@@ -65,43 +57,44 @@ def _generator(name: str) -> "Callable[..., Dataset] | None":
     return tasks.generate if name.startswith(tasks.PREFIX) else None
 
 
-def _read(section: DataSection) -> "Dataset":
-    name = section.name
+def _read(source: DataSource) -> SourceTable:
+    name = source.name
+    if source.options:
+        raise ConfigError("only generated tasks have options", key="data.options")
     local = is_file_name(name) or is_path_like(name) or Path(name).exists()
-    if local and section.config is not None:
+    if local and source.config is not None:
         raise ConfigError("only hub datasets have configurations", key="data.config")
     if is_file_name(name):
-        tables = read_files(name)
-    elif local:
-        tables = read_saved_folder(name, expected=EXPECTED)
-    else:
-        tables = read_hub_dataset(name, section.config, expected=EXPECTED)
-    return _pick_split(tables, section)
+        _check_split(["train"], source)
+        return read_files(name)
+    tables = (
+        read_saved_folder(name, expected=EXPECTED)
+        if local
+        else read_hub_dataset(name, source.config, expected=EXPECTED)
+    )
+    return _with_row_numbers(_pick_split(tables, source), f"{name} ({source.split})")
 
 
-def _pick_split(tables: "DatasetDict", section: DataSection) -> "Dataset":
-    if section.split not in tables:
-        raise ConfigError(
-            f"'{section.name}' has no split '{section.split}'",
-            key="data.split",
-            expected=", ".join(map(str, tables)),
-            given=section.split,
-            choices=map(str, tables),
-        )
-    return tables[section.split]
+def _with_row_numbers(table: "Dataset", name: str) -> SourceTable:
+    return SourceTable(table=table, place=Places(names=[name], starts=[0]))
 
 
-def _take(table: "Dataset", section: DataSection) -> "Dataset":
+def _pick_split(tables: "DatasetDict", source: DataSource) -> "Dataset":
+    _check_split([str(name) for name in tables], source)
+    table = tables[source.split]
     if len(table) == 0:
         raise ConfigError(
-            f"'{section.name}' has no rows in its split '{section.split}'", key="data.name"
+            f"'{source.name}' has no rows in its split '{source.split}'", key="data.name"
         )
-    if section.size is not None and section.size > len(table):
+    return table
+
+
+def _check_split(splits: list[str], source: DataSource) -> None:
+    if source.split not in splits:
         raise ConfigError(
-            f"'{section.name}' has only {len(table)} rows in its split '{section.split}'",
-            key="data.size",
-            expected=f"at most {len(table)}",
-            given=section.size,
+            f"'{source.name}' has no split '{source.split}'",
+            key="data.split",
+            expected=", ".join(splits),
+            given=source.split,
+            choices=splits,
         )
-    rows = table.shuffle(seed=section.seed)
-    return rows if section.size is None else rows.select(range(section.size))

@@ -1,6 +1,7 @@
-"""Rows held out for evaluation, disjoint from the training rows by prompt."""
+"""Rows held out for evaluation, disjoint from the training rows by prompt and by question."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,26 +14,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HeldOutSplit:
-    """Training and held-out rows that share no prompt."""
+    """Training and held-out rows that share no prompt and no question."""
 
     train: "Dataset"
     """Rows in their original order; a prompt may occur several times."""
     held_out: "Dataset"
     """Rows with different prompts, in random order."""
     removed: int
-    """Rows in neither part, because their prompt is held out already."""
+    """Rows in neither part, because their prompt or question is held out already."""
 
 
-def split_held_out(rows: "Dataset", count: int, seed: int) -> HeldOutSplit:
+def split_held_out(
+    rows: "Dataset", count: int, seed: int, questions: Sequence[str] | None = None
+) -> HeldOutSplit:
     """Hold `count` prompts out, drawn uniformly from the different prompts of `rows`.
 
-    The same rows, count and seed give the same split. Raises ConfigError when no training row
-    would be left.
+    No training row has a held-out prompt, nor asks a held-out question in other words around it:
+    `questions` are the rows' texts without templates, the prompts themselves by default. The same
+    rows, count and seed give the same split. Raises ConfigError when no training row would be left.
     """
-    first: dict[str, int] = {}
     texts = [prompt_text(prompt) for prompt in rows["prompt"]]
-    for index, text in enumerate(texts):
-        first.setdefault(text, index)
+    first = _first_rows(texts)
     if not 0 <= count < len(first):
         raise ConfigError(
             f"{count} rows cannot be held out of {len(rows)} rows with {len(first)} "
@@ -40,24 +42,33 @@ def split_held_out(rows: "Dataset", count: int, seed: int) -> HeldOutSplit:
             expected=f"between 0 and {len(first) - 1}",
             given=count,
         )
-    drawn = random.Random(seed).sample(list(first), count)
-    taken = set(drawn)
-    kept = [index for index, text in enumerate(texts) if text not in taken]
+    drawn = [first[text] for text in random.Random(seed).sample(list(first), count)]
+    asked = texts if questions is None else questions
+    kept = _untaken(texts, {texts[i] for i in drawn}, asked, {asked[i] for i in drawn})
+    if not kept:
+        raise ConfigError("every question of a training row is held out", given=count)
     return HeldOutSplit(
         train=rows.select(kept),
-        held_out=rows.select([first[text] for text in drawn]),
+        held_out=rows.select(drawn),
         removed=len(rows) - len(kept) - count,
     )
 
 
-def separate(train: "Dataset", held_out: "Dataset", count: int) -> HeldOutSplit:
+def separate(
+    train: "Dataset",
+    held_out: "Dataset",
+    count: int,
+    questions: tuple[Sequence[str], Sequence[str]] | None = None,
+) -> HeldOutSplit:
     """The first `count` different prompts of `held_out`, and the rows of `train` without them.
 
-    Raises ConfigError when `held_out` has fewer different prompts, or no training row is left.
+    `questions` are the texts of both without templates, as in `split_held_out`. Raises ConfigError
+    when `held_out` has fewer different prompts, or no training row is left.
     """
-    first: dict[str, int] = {}
-    for index, prompt in enumerate(held_out["prompt"]):
-        first.setdefault(prompt_text(prompt), index)
+    texts, held_texts = (
+        [prompt_text(prompt) for prompt in rows["prompt"]] for rows in (train, held_out)
+    )
+    first = _first_rows(held_texts)
     if count > len(first):
         raise ConfigError(
             "there are fewer different held-out prompts",
@@ -66,10 +77,24 @@ def separate(train: "Dataset", held_out: "Dataset", count: int) -> HeldOutSplit:
             given=count,
         )
     drawn = list(first.values())[:count]
-    taken = {prompt_text(held_out[index]["prompt"]) for index in drawn}
-    kept = [i for i, prompt in enumerate(train["prompt"]) if prompt_text(prompt) not in taken]
+    asked, held_asked = (texts, held_texts) if questions is None else questions
+    kept = _untaken(texts, {held_texts[i] for i in drawn}, asked, {held_asked[i] for i in drawn})
     if not kept:
         raise ConfigError("every training prompt is held out", key="evaluation.data")
     return HeldOutSplit(
         train=train.select(kept), held_out=held_out.select(drawn), removed=len(train) - len(kept)
     )
+
+
+def _first_rows(texts: Sequence[str]) -> dict[str, int]:
+    first: dict[str, int] = {}
+    for index, text in enumerate(texts):
+        first.setdefault(text, index)
+    return first
+
+
+def _untaken(
+    texts: Sequence[str], taken: set[str], questions: Sequence[str], asked: set[str]
+) -> list[int]:
+    both = enumerate(zip(texts, questions, strict=True))
+    return [i for i, (text, question) in both if text not in taken and question not in asked]

@@ -1,7 +1,7 @@
 """Prompt templates: ``str.format`` over the columns of the data."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from string import Formatter
 from typing import Any
 
@@ -47,8 +47,8 @@ def template_columns(template: str, columns: list[str]) -> list[str]:
     return list(fields)
 
 
-def render(template: str, values: Mapping[str, Any], row: int) -> str:
-    """The template with the values of one row.
+def render(template: str, values: Mapping[str, Any]) -> str:
+    """The template with the values of one row, whose names may have dots.
 
     Raises ConfigError when a value is missing, is a list of chat messages, or does not fit its
     format.
@@ -57,16 +57,26 @@ def render(template: str, values: Mapping[str, Any], row: int) -> str:
         if value is None or (isinstance(value, list) and value and isinstance(value[0], dict)):
             found = "no value" if value is None else "chat messages"
             raise ConfigError(
-                f"row {row} has {found} in the column '{name}'",
+                f"{found} in the column '{name}'",
                 key=KEY,
                 expected="a text, a number or a list of them",
             )
     try:
-        return template.format_map(values)
+        return _WHOLE_NAMES.vformat(template, (), values)
     except (TypeError, ValueError) as error:
-        raise ConfigError(
-            f"the template does not fit row {row}: {error}", key=KEY, given=template
-        ) from error
+        raise ConfigError(f"the template does not fit: {error}", key=KEY, given=template) from error
+
+
+class _WholeNames(Formatter):
+    """``str.format`` that looks ``a.b`` up as one name."""
+
+    def get_field(
+        self, field_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[Any, str]:
+        return kwargs[field_name], field_name
+
+
+_WHOLE_NAMES = _WholeNames()
 
 
 def _fields(template: str) -> Iterator[str]:

@@ -5,15 +5,22 @@ To add one, write ``rlent/interventions/<name>.py`` after the pattern of ``forki
 interventions``, and the laws of ``tests/laws``. ``docs/adding-an-intervention.md`` walks through it.
 """
 
+from rlent.interventions.archer import Archer
+from rlent.interventions.aspo import ASPO
+from rlent.interventions.bapo import BAPO
 from rlent.interventions.chain import Chain, chain
+from rlent.interventions.clip_cov import ClipCov
 from rlent.interventions.clip_higher import ClipHigher
 from rlent.interventions.clip_preserve import ClipPreserve
+from rlent.interventions.dcpo_clip import DCPOClip
 from rlent.interventions.dynamic_sampling import DynamicSampling
 from rlent.interventions.entropy_band import EntropyBand
 from rlent.interventions.entropy_weighted_reward import EntropyWeightedReward
+from rlent.interventions.erc import ERC
 from rlent.interventions.forking_otsu import ForkingOtsu
 from rlent.interventions.forking_tokens import ForkingTokens
 from rlent.interventions.kl_anchor import KLAnchor
+from rlent.interventions.kl_cov import KLCov
 from rlent.interventions.majority_vote import MajorityVote
 from rlent.interventions.positive_likelihood import PositiveLikelihood
 from rlent.interventions.stages import (
@@ -39,16 +46,29 @@ TABLE: dict[str, type[Intervention]] = {
         ClipHigher,
         ClipPreserve,
         PositiveLikelihood,
+        ClipCov,
+        KLCov,
+        ERC,
+        Archer,
+        ASPO,
+        DCPOClip,
+        BAPO,
     )
 }
 
 __all__ = [
+    "ASPO",
+    "BAPO",
+    "ERC",
     "NEEDS",
     "STAGES",
     "TABLE",
+    "Archer",
     "Chain",
+    "ClipCov",
     "ClipHigher",
     "ClipPreserve",
+    "DCPOClip",
     "DynamicSampling",
     "EntropyBand",
     "EntropyWeightedReward",
@@ -56,6 +76,7 @@ __all__ = [
     "ForkingTokens",
     "Intervention",
     "KLAnchor",
+    "KLCov",
     "MajorityVote",
     "Mean",
     "Metrics",

@@ -43,7 +43,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rlent.interventions.stages import Intervention, Mean, Metrics
-from rlent.numerics import fill
+from rlent.numerics import fill, row_quantile
 from rlent.types import Signal, Tokens
 
 Edges = Float[Tensor, "b 1"]
@@ -158,21 +158,6 @@ class EntropyBand(Intervention):
                 assert self.high is not None
                 rows = (len(entropy), 1)
                 return entropy.new_full(rows, self.low), entropy.new_full(rows, self.high)
-
-
-def row_quantile(
-    values: Float[Tensor, "b t"], mask: Bool[Tensor, "b t"], share: float
-) -> Float[Tensor, "b 1"]:
-    """Quantile of each row where ``mask`` holds, linear between order statistics; 0 for a row without values.
-
-    ``torch.nanquantile`` of the same, which refuses a batch without rows.
-    """
-    ordered = fill(values, mask, math.inf).sort(-1).values
-    last = (mask.sum(-1, keepdim=True) - 1).clamp(min=0)
-    place = share * last.to(values.dtype)
-    below = place.long()
-    low, high = ordered.gather(1, below), ordered.gather(1, (below + 1).minimum(last))
-    return fill(low + (place - below) * (high - low), mask.any(-1, keepdim=True))
 
 
 def mad_band(

@@ -1,13 +1,16 @@
 """The command ``rlent``."""
 
 import argparse
+import errno
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from rlent.errors import ConfigError
+from rlent.errors import ConfigError, RlentError
 
+FAILURE = 1
+"""Exit status when a run could not go on."""
 USER_ERROR = 2
 """Exit status when something must be changed by the user."""
 
@@ -26,6 +29,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return USER_ERROR
+    except RlentError as error:
+        print(error, file=sys.stderr)
+        return FAILURE
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        print(
+            f"the disk is full: {error}\n  change: make room; --resume goes on from the newest checkpoint",
+            file=sys.stderr,
+        )
+        return FAILURE
     except KeyboardInterrupt:
         print("\nInterrupted before a checkpoint was written.", file=sys.stderr)
         return 130
@@ -75,6 +89,59 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _recipe_arguments(check)
     check.add_argument("--resolved", action="store_true", help="print the resolved recipe as YAML")
+    data = _command(
+        commands,
+        "data",
+        _data,
+        "show the rows of a recipe, the lengths of their prompts, and what is wrong with them",
+        "Reads the data as a run would, writes nothing, and needs no more of the machine than the model's tokenizer. "
+        "Prints the columns; prompt tokens as min, median, p95 and max, chat template included; every kind of problem "
+        "with its count and the file and line of the first ones: rows that cannot be read, rows without answer, "
+        "duplicates, prompts that are too short or too long; and the first rows as the model sees them. "
+        "Exit status 1 if a problem would stop a run. What a recipe can say about its data: docs/data.md.",
+    )
+    _recipe_arguments(data)
+    data.add_argument(
+        "--rows", type=int, default=3, metavar="N", help="how many rows to print (default: 3)"
+    )
+    evaluate = _command(
+        commands,
+        "eval",
+        _eval,
+        "evaluate a checkpoint on the sets of a recipe",
+        "Answers the held-out problems of the recipe and every set of evaluation.sets: greedily for pass@1, and with "
+        "evaluation.samples=K also K drawn times for avg@K, pass@k and maj@K. Prints each number with a 95% interval "
+        "over problems, and writes summary.json, problems.parquet and every completion as Parquet. An evaluation that "
+        "was stopped or killed goes on where it was when the same command is given again. Several processes share the "
+        "work: torchrun --nproc-per-node=2 -m rlent eval ... "
+        "For example: rlent eval recipes/quickstart.yaml --checkpoint runs/quickstart --samples 8",
+    )
+    _recipe_arguments(evaluate)
+    evaluate.add_argument(
+        "--checkpoint",
+        metavar="C",
+        help="a checkpoint folder (runs/NAME/checkpoint-20), a run folder (its model, or its newest checkpoint while "
+        "there is none), or a model by folder or name; by default the model that the recipe starts from",
+    )
+    evaluate.add_argument(
+        "--output",
+        metavar="DIR",
+        help="folder of the results (default: OUTPUT_DIR/evaluations/NAME/CHECKPOINT)",
+    )
+    evaluate.add_argument(
+        "--samples",
+        type=int,
+        metavar="K",
+        help="short for evaluation.samples=K; sets that say their own number keep it",
+    )
+    evaluate.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME",
+        dest="sets",
+        help="evaluate this set alone (held_out, or a key of evaluation.sets); can be given several times",
+    )
     interventions = _command(
         commands,
         "interventions",
@@ -101,7 +168,48 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="a folder of golden cases, such as tests/golden/cases",
     )
+    _report_commands(commands)
     return parser
+
+
+def _report_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    report = _command(
+        commands,
+        "report",
+        _report,
+        "see what entropy did: a run as one HTML page",
+        "Writes one file that opens in any browser, from disk, without a network: curves with their spread over seeds, "
+        "the entropy of kept, dropped, correct and wrong tokens over training, every completion with each token shaded "
+        "by its entropy, forking tokens of the first and the last steps, rewards, lengths, time. Runs that differ in "
+        "their seed alone are drawn as one line with a band: rlent report runs/seed1 runs/seed2 -o seeds.html",
+    )
+    _run_arguments(report, "report.html in the run's folder, or here for several runs")
+    report.add_argument(
+        "--completions",
+        type=int,
+        default=10_000,
+        metavar="N",
+        help="completions the page holds; of more, whole groups are taken evenly over the run (default: %(default)s)",
+    )
+    plot = _command(
+        commands,
+        "plot",
+        _plot,
+        "draw the figures of a run as PNG and PDF",
+        "Curves with their spread over seeds, and for every run the distribution of entropy over training, the entropy "
+        "of each position, and the forking tokens of the first and the last steps. The style is for paper; use it for "
+        'your own figures with matplotlib.style.use("rlent.report.print").',
+    )
+    _run_arguments(plot, "the folder plots in the run's folder, or here for several runs")
+
+
+def _run_arguments(parser: argparse.ArgumentParser, output: str) -> None:
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="folder of a run, such as runs/quickstart"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="PATH", help=f"where to write (default: {output})"
+    )
 
 
 def _command(
@@ -148,6 +256,27 @@ def _check(options: argparse.Namespace) -> int:
     return 0
 
 
+def _eval(options: argparse.Namespace) -> int:
+    from rlent.config import load_recipe
+
+    samples = [] if options.samples is None else [f"evaluation.samples={options.samples}"]
+    recipe = load_recipe(options.recipe, [*options.overrides, *samples])
+    from rlent.launch.evaluate import evaluate
+
+    return evaluate(
+        recipe, checkpoint=options.checkpoint, output=options.output, names=options.sets
+    )
+
+
+def _data(options: argparse.Namespace) -> int:
+    from rlent.config import load_recipe
+
+    recipe = load_recipe(options.recipe, options.overrides)
+    from rlent.launch.data_page import show_data
+
+    return show_data(recipe, rows=options.rows)
+
+
 def _interventions(options: argparse.Namespace) -> int:
     if options.markdown:
         from rlent.launch.interventions_page import page
@@ -164,3 +293,15 @@ def _conformance(options: argparse.Namespace) -> int:
     from rlent.conformance import run_conformance
 
     return run_conformance(options.folder)
+
+
+def _report(options: argparse.Namespace) -> int:
+    from rlent.launch.report import report
+
+    return report(options.runs, options.output, options.completions)
+
+
+def _plot(options: argparse.Namespace) -> int:
+    from rlent.launch.report import plot
+
+    return plot(options.runs, options.output)

@@ -5,16 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlent.config import Evaluation, Recipe
-from rlent.data import (
-    HeldOutSplit,
-    check_prompt_lengths,
-    load_rows,
-    resolve_model,
-    separate,
-    split_held_out,
-)
+from rlent.data import check_prompt_lengths, context_length, load_tokenizer, resolve_model
 from rlent.errors import ConfigError
+from rlent.evaluation import ProblemSet
 from rlent.interventions import Chain, chain
+from rlent.launch.problem_sets import Reader, load_sets
+from rlent.launch.rows import RecipeRows, bounded, read_rows, split_rows
 from rlent.trainer import EntropyGRPOConfig
 from rlent.trainer.needs import check_needs, check_reward_names
 from rlent.trainer.options import build_args
@@ -33,12 +29,16 @@ class Prepared:
     model: str
     """Folder or hub name."""
     tokenizer: Any
+    rows: RecipeRows
+    """What the data sections gave, with the problems that were found."""
     train: "Dataset"
     held_out: "Dataset | None"
     removed: int
     """Rows left out of training because their prompt is held out."""
     too_long: int
     """Rows dropped because their prompt leaves no room for a completion."""
+    sets: list[ProblemSet]
+    """The evaluation's further sets."""
 
 
 def prepare(recipe: Recipe, folder: Path) -> Prepared:
@@ -56,70 +56,55 @@ def prepare(recipe: Recipe, folder: Path) -> Prepared:
         links = chain(recipe.interventions)
         check_needs(links, args)
         check_reward_names(links, [reward.name for reward in recipe.rewards])
-        _check_checkpoints(args)
-        split = _split(recipe)
-        _check_rewards(recipe, split.train)
-        model = resolve_model(recipe.model.name, revision=recipe.model.revision)
-        tokenizer = _tokenizer(model, recipe.model.revision)
-        context = _context(model, recipe.model.revision)
+        rows = read_rows(recipe)
+        _check_rewards(recipe, rows.train.rows)
+        revision = recipe.model.revision
+        model = resolve_model(recipe.model.name, revision=revision)
+        tokenizer = load_tokenizer(model, revision, recipe.data.chat_template)
+        context = context_length(model, revision)
+        options: Any = args.chat_template_kwargs
+        rows = bounded(rows, recipe, tokenizer, options)
+        split = split_rows(rows, recipe)
         lengths = check_prompt_lengths(
             split.train,
             tokenizer,
             context,
             args.max_completion_length,
             too_long=recipe.data.too_long,
+            template_options=options,
         )
         if recipe.evaluation is not None:
             check_prompt_lengths(
-                split.held_out, tokenizer, context, held_out_length(recipe.evaluation, args)
+                split.held_out,
+                tokenizer,
+                context,
+                held_out_length(recipe.evaluation, args),
+                template_options=options,
             )
+        reader = Reader(
+            tokenizer=tokenizer,
+            context=context,
+            length=args.max_completion_length,
+            template_options=options,
+        )
         return Prepared(
             recipe=recipe,
             args=args,
             chain=links,
             model=model,
             tokenizer=tokenizer,
+            rows=rows,
             train=lengths.rows,
-            held_out=split.held_out if recipe.evaluation is not None else None,
+            held_out=split.held_out if len(split.held_out) else None,
             removed=split.removed,
             too_long=lengths.dropped,
+            sets=load_sets(recipe, reader),
         )
 
 
 def held_out_length(evaluation: Evaluation, args: EntropyGRPOConfig) -> int:
     """Tokens that an answer to a held-out problem may have."""
     return evaluation.max_completion_length or args.max_completion_length
-
-
-def _check_checkpoints(args: EntropyGRPOConfig) -> None:
-    """A checkpoint in the middle of a generation batch would lose the rollouts that are not used yet."""
-    every = args.steps_to_fresh_rollouts
-    if args.save_strategy == "steps" and args.save_steps % every:
-        raise ConfigError(
-            "a checkpoint would fall into the middle of a generation batch",
-            key="trainer.save_steps",
-            expected=f"a multiple of {every}, the optimiser steps until all rollouts are used",
-            given=args.save_steps,
-        )
-
-
-def _split(recipe: Recipe) -> HeldOutSplit:
-    evaluation = recipe.evaluation
-    if evaluation is None:
-        return split_held_out(load_rows(recipe.data), 0, recipe.data.seed)
-    if evaluation.data is None:
-        try:
-            return split_held_out(load_rows(recipe.data), evaluation.problems, recipe.data.seed)
-        except ConfigError as error:
-            error.key = error.key or "evaluation.problems"
-            raise
-    train = load_rows(recipe.data)
-    try:
-        held_out = load_rows(evaluation.data)
-    except ConfigError as error:
-        error.key = f"evaluation.{error.key}"
-        raise
-    return separate(train, held_out, evaluation.problems)
 
 
 def _check_rewards(recipe: Recipe, rows: "Dataset") -> None:
@@ -133,17 +118,3 @@ def _check_rewards(recipe: Recipe, rows: "Dataset") -> None:
         except ValueError as error:
             key = f"rewards.{position}.{reward.name}"
             raise ConfigError(str(error), key=key) from error
-
-
-def _tokenizer(model: str, revision: str | None) -> Any:
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(model, revision=revision, padding_side="left")
-
-
-def _context(model: str, revision: str | None) -> int:
-    """Longest sequence that the model was built for, in tokens."""
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(model, revision=revision).get_text_config()
-    return config.max_position_embeddings

@@ -1,6 +1,7 @@
 """The folder of a run: made once, found again by ``--resume``."""
 
 import json
+import os
 import platform
 import re
 import shutil
@@ -10,52 +11,22 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 from rlent.config import Recipe, dump_recipe
-from rlent.errors import ConfigError
 
 RECIPE_FILE = "recipe.yaml"
 ENVIRONMENT_FILE = "environment.json"
 METRICS_FILE = "metrics.jsonl"
 ROLLOUTS_FOLDER = "rollouts"
 MODEL_FOLDER = "model"
+EVALUATION_FOLDER = "evaluation"
 
 
 def new_run_folder(recipe: Recipe) -> Path:
     """A path for a new run that no earlier run has: ``runs/name``, then ``runs/name-2`` and so on. Not yet made."""
     base = Path(recipe.output_dir) / recipe.name
-    taken = _runs(recipe)
+    taken = runs_of(recipe)
     return (
         base if not base.exists() else base.with_name(f"{recipe.name}-{max(taken, default=1) + 1}")
     )
-
-
-def latest_checkpoint(recipe: Recipe) -> tuple[Path, Path]:
-    """Folder and newest checkpoint of the latest run of this recipe.
-
-    Raises:
-        ConfigError: no run of this name, or none with a checkpoint.
-    """
-    runs = _runs(recipe)
-    if not runs:
-        raise ConfigError(
-            "there is no run to resume",
-            key="name",
-            expected=f"a folder {Path(recipe.output_dir) / recipe.name}",
-            remedy="start without --resume",
-        )
-    folder = runs[max(runs)]
-    checkpoints = {
-        int(match[1]): path
-        for path in folder.glob("checkpoint-*")
-        if (match := re.fullmatch(r"checkpoint-(\d+)", path.name))
-        and (path / "trainer_state.json").exists()
-    }
-    if not checkpoints:
-        raise ConfigError(
-            f"the run {folder} has no checkpoint",
-            key="name",
-            remedy="start without --resume; trainer.save_steps says how often one is written",
-        )
-    return folder, checkpoints[max(checkpoints)]
 
 
 def write_run_folder(folder: Path, recipe: Recipe) -> None:
@@ -67,6 +38,7 @@ def write_run_folder(folder: Path, recipe: Recipe) -> None:
         "python": sys.version,
         "platform": platform.platform(),
         "git_revision": _git_revision(),
+        "launch": launch_id(),
         "packages": {item.metadata["Name"]: item.version for item in distributions()},
     }
     (folder / ENVIRONMENT_FILE).write_text(
@@ -74,7 +46,13 @@ def write_run_folder(folder: Path, recipe: Recipe) -> None:
     )
 
 
-def _runs(recipe: Recipe) -> dict[int, Path]:
+def launch_id() -> str | None:
+    """What torchrun or SLURM calls the launch, which a restart has in common with the first start."""
+    return os.environ.get("SLURM_JOB_ID") or os.environ.get("TORCHELASTIC_RUN_ID")
+
+
+def runs_of(recipe: Recipe) -> dict[int, Path]:
+    """Folders of the runs of this recipe's name, by their number."""
     pattern = re.compile(re.escape(recipe.name) + r"(?:-(\d+))?")
     folders = Path(recipe.output_dir).glob("*/")
     return {

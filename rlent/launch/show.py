@@ -3,12 +3,16 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from rlent.config import Recipe
+from rlent.data import LoadedData
+from rlent.evaluation import ProblemSet
 from rlent.interventions import NEEDS
 from rlent.launch.prepare import Prepared
 from rlent.launch.run_folder import METRICS_FILE, MODEL_FOLDER, ROLLOUTS_FOLDER
 from rlent.report.curves import draw_curves
 from rlent.report.forking import rank_forking_tokens
-from rlent.tracking import read_rollouts
+from rlent.report.trace import read_trace
+from rlent.report.when import whole
 from rlent.trainer.callbacks.held_out import Answers
 
 CURVES_FILE = "curves.png"
@@ -27,14 +31,18 @@ def show_plan(prepared: Prepared, folder: Path, checkpoint: Path | None = None) 
     say(f"run        {folder}" + (f", resumed from {checkpoint.name}" if checkpoint else ""))
     say(f"model      {recipe.model.name} ({prepared.model})")
     say(f"device     {args.device}, {_precision(prepared)}, processes: {args.world_size}")
-    say(f"data       {recipe.data.name}: {len(prepared.train)} problems{_left_out(prepared)}")
+    say(f"data       {recipe.data.title}: {len(prepared.train)} problems{_left_out(prepared)}")
+    for line in source_lines(prepared.rows.train):
+        say(f"           {line}")
     if prepared.held_out is not None and recipe.evaluation is not None:
-        every = (
-            f"every {recipe.evaluation.every} steps"
-            if recipe.evaluation.every
-            else "before and after"
+        every = _every(recipe.evaluation.every)
+        left_out = prepared.rows.held_out.problems.left_out() if prepared.rows.held_out else []
+        dropped = f" ({_dropped(left_out)})" if left_out else ""
+        say(
+            f"held out   {len(prepared.held_out)} problems{dropped}, none of them in training, {every}"
         )
-        say(f"held out   {len(prepared.held_out)} problems, none of them in training, {every}")
+    for problems in prepared.sets:
+        say(f"set        {set_line(problems)}, {_when(recipe, problems)}")
     groups = args.generation_batch_size // args.num_generations
     say(
         f"rollouts   {recipe.rollout.engine}: {groups} prompts x {args.num_generations} completions of at most "
@@ -50,6 +58,30 @@ def show_plan(prepared: Prepared, folder: Path, checkpoint: Path | None = None) 
     )
     _show_interventions(prepared)
     say(f"tracking   {_tracking(prepared)}")
+
+
+def set_line(problems: ProblemSet) -> str:
+    """How a set is evaluated."""
+    drawn = (
+        f" and {problems.samples} drawn (temperature {problems.temperature:g}, top_p {problems.top_p:g}, "
+        f"seed {problems.seed})"
+        if problems.samples
+        else ""
+    )
+    return (
+        f"{problems.name}: {len(problems.rows)} problems, a greedy completion{drawn}, at most {problems.length} "
+        f"tokens, scored by {getattr(problems.reward, '__name__', 'a function')}"
+    )
+
+
+def _when(recipe: Recipe, problems: ProblemSet) -> str:
+    evaluation = recipe.evaluation
+    assert evaluation is not None
+    return _every(evaluation.every_of(evaluation.sets[problems.name]))
+
+
+def _every(steps: int) -> str:
+    return f"every {steps} steps" if steps else "before and after"
 
 
 def _show_interventions(prepared: Prepared) -> None:
@@ -70,13 +102,31 @@ def _precision(prepared: Prepared) -> str:
     return f"{weights} weights, {compute} arithmetic"
 
 
+def source_lines(data: LoadedData) -> list[str]:
+    """What each source of a mixture gave; nothing for a single source."""
+    if len(data.sources) == 1:
+        return []
+    total = sum(source.taken for source in data.sources)
+    return [
+        f"{source.name}: {source.taken} ({source.taken / total:.1%})"
+        + (f", {source.unused} more are not used, by its weight" if source.unused else "")
+        for source in data.sources
+    ]
+
+
 def _left_out(prepared: Prepared) -> str:
     parts = []
     if prepared.removed:
         parts.append(f"{prepared.removed} left out, because their prompt is held out")
+    if dropped := prepared.rows.train.problems.left_out():
+        parts.append(_dropped(dropped))
     if prepared.too_long:
         parts.append(f"{prepared.too_long} dropped as too long")
     return f" ({', '.join(parts)})" if parts else ""
+
+
+def _dropped(left_out: list[str]) -> str:
+    return f"dropped: {', '.join(left_out)}"
 
 
 def _tracking(prepared: Prepared) -> str:
@@ -105,10 +155,10 @@ def show_completions(history: Sequence[Answers], count: int) -> None:
 
 def show_result(folder: Path) -> None:
     """Forking tokens and curves of a finished run, from its files."""
-    rollouts = read_rollouts(folder / ROLLOUTS_FOLDER)
-    if rollouts:
+    trace = read_trace(folder / ROLLOUTS_FOLDER)
+    if trace is not None:
         say("\nforking tokens  (mean entropy in nats, times seen, share kept)")
-        for token in rank_forking_tokens(rollouts):
+        for token in rank_forking_tokens(trace, whole(trace)):
             say(f"  {token.text!r:<16} {token.entropy:6.3f} {token.count:6d} {token.kept:6.0%}")
     draw_curves(folder / METRICS_FILE, folder / CURVES_FILE)
     say(f"\nmodel   {folder / MODEL_FOLDER}\ncurves  {folder / CURVES_FILE}")

@@ -1,35 +1,40 @@
 """``rlent train``: a recipe becomes a run."""
 
+import signal
 import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
+import transformers
 
 from rlent.config import Recipe
 from rlent.launch.prepare import Prepared, held_out_length, prepare
+from rlent.launch.resume import Start, make_room, where_to_start
 from rlent.launch.run_folder import (
+    EVALUATION_FOLDER,
     METRICS_FILE,
     MODEL_FOLDER,
     ROLLOUTS_FOLDER,
-    latest_checkpoint,
-    new_run_folder,
     write_run_folder,
 )
 from rlent.launch.show import say, show_completions, show_plan, show_result
+from rlent.sharding import join_processes
 from rlent.tracking import MetricsFile, RolloutLog
 from rlent.tracking.wandb_run import start_wandb
 from rlent.trainer import EntropyGRPOTrainer
+from rlent.trainer.adapters import adapter_config
 from rlent.trainer.callbacks import (
+    EvaluationCallback,
     HeldOutCallback,
     InterruptCallback,
     MetricsCallback,
     ProgressCallback,
+    shield_trackers,
 )
 
-INTERRUPTED = 130
-"""Exit status after Ctrl-C, as a shell expects it."""
+STATUS = {None: 0, signal.SIGINT: 130, signal.SIGTERM: 0}
+"""Exit status by the signal that ended the run: what a shell expects after Ctrl-C, success after SIGTERM."""
 
 
 def train(recipe: Recipe, *, resume: bool) -> int:
@@ -37,40 +42,72 @@ def train(recipe: Recipe, *, resume: bool) -> int:
 
     Raises:
         ConfigError: the recipe cannot run; nothing has been written then.
+        CheckpointError: a checkpoint could not be written, or does not fit this run.
+        NonFiniteError: a loss or gradient was NaN or infinite.
     """
-    with recipe.source.locating():
-        folder, checkpoint = latest_checkpoint(recipe) if resume else (new_run_folder(recipe), None)
-    # TRL calls names that transformers has renamed; nobody who runs a recipe can do anything about it.
+    # TRL calls names that transformers has renamed, and DeepSpeed those that torch has; nobody who runs a recipe can do
+    # anything about it.
     warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-    prepared = prepare(recipe, folder)
-    # Every rank must have chosen the folder's name before the first one makes it.
-    PartialState().wait_for_everyone()
-    if checkpoint is None and prepared.args.process_index == 0:
-        write_run_folder(folder, recipe)
-    show_plan(prepared, folder, checkpoint)
-    if recipe.tracking.wandb is not None and prepared.args.process_index == 0:
-        mode = start_wandb(recipe.tracking.wandb, recipe, folder)
-        say(
-            f"wandb      {mode}"
-            + (f": upload later with wandb sync {folder}/wandb/*" if mode == "offline" else "")
-        )
+    warnings.filterwarnings("ignore", "`torch.distributed.*deprecated", FutureWarning)
+    transformers.utils.logging.disable_progress_bar()
+    state = join_processes(recipe.engine)
+    with recipe.source.locating():
+        start = where_to_start(recipe, resume=resume, speaks=state.is_main_process)
+    prepared = prepare(recipe, start.folder)
+    # Every rank must have chosen where to start before the first one changes what there is.
+    state.wait_for_everyone()
+    if state.is_main_process:
+        _begin(prepared, start)
+    # And none may write into the folder before it is made.
+    state.wait_for_everyone()
 
     held_out = _held_out(prepared)
-    interrupt = InterruptCallback(every=prepared.args.steps_to_fresh_rollouts)
-    trainer = _trainer(prepared, folder, [interrupt, *([held_out] if held_out else [])])
-    if held_out is not None:
-        held_out.trainer = trainer
-    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    interrupt = InterruptCallback()
+    measuring = [held_out, _evaluation(prepared, start.folder)]
+    trainer = _trainer(prepared, start.folder, [interrupt, *filter(None, measuring)])
+    for callback in filter(None, measuring):
+        callback.trainer = trainer
+    trainer.train(
+        resume_from_checkpoint=None if start.checkpoint is None else str(start.checkpoint)
+    )
     if trainer.rollout_log is not None:
         trainer.rollout_log.flush()
-    if interrupt.interrupted:
+    if interrupt.stopped_by is None:
+        trainer.save_model(str(start.folder / MODEL_FOLDER))
+    if state.is_main_process:
+        _conclude(prepared, start.folder, trainer, held_out, interrupt)
+    return STATUS[interrupt.stopped_by]
+
+
+def _begin(prepared: Prepared, start: Start) -> None:
+    """Make the folder, or clear it for what will be done again; say what will happen."""
+    recipe = prepared.recipe
+    if start.checkpoint is None:
+        write_run_folder(start.folder, recipe)
+    else:
+        make_room(start)
+    show_plan(prepared, start.folder, start.checkpoint)
+    if recipe.tracking.wandb is not None:
+        mode = start_wandb(recipe.tracking.wandb, recipe, start.folder)
+        upload = (
+            f": upload later with wandb sync {start.folder}/wandb/*" if mode == "offline" else ""
+        )
+        say(f"wandb      {mode}{upload}")
+
+
+def _conclude(
+    prepared: Prepared,
+    folder: Path,
+    trainer: EntropyGRPOTrainer,
+    held_out: HeldOutCallback | None,
+    interrupt: InterruptCallback,
+) -> None:
+    if interrupt.stopped_by is not None:
         say(f"\nStopped after step {trainer.state.global_step}. Continue with: {_again()} --resume")
-        return INTERRUPTED
-    trainer.save_model(str(folder / MODEL_FOLDER))
-    if held_out is not None and recipe.evaluation is not None:
-        show_completions(held_out.history, recipe.evaluation.show)
+        return
+    if held_out is not None and prepared.recipe.evaluation is not None:
+        show_completions(held_out.history, prepared.recipe.evaluation.show)
     show_result(folder)
-    return 0
 
 
 def _trainer(prepared: Prepared, folder: Path, callbacks: list[Any]) -> EntropyGRPOTrainer:
@@ -90,6 +127,7 @@ def _trainer(prepared: Prepared, folder: Path, callbacks: list[Any]) -> EntropyG
         processing_class=prepared.tokenizer,
         interventions=recipe.interventions,
         rollout_log=log,
+        peft_config=adapter_config(recipe.model.adapter),
         callbacks=[
             *callbacks,
             MetricsCallback(MetricsFile(folder / METRICS_FILE)),
@@ -98,6 +136,7 @@ def _trainer(prepared: Prepared, folder: Path, callbacks: list[Any]) -> EntropyG
     )
     for replaced in (HuggingFaceProgress, PrinterCallback):
         trainer.remove_callback(replaced)
+    shield_trackers(trainer)
     return trainer
 
 
@@ -105,15 +144,21 @@ def _held_out(prepared: Prepared) -> HeldOutCallback | None:
     evaluation = prepared.recipe.evaluation
     if evaluation is None or prepared.held_out is None:
         return None
-    by_name = {reward.name: reward.function for reward in prepared.recipe.rewards}
-    name = evaluation.reward or prepared.recipe.rewards[0].name
     return HeldOutCallback(
         prepared.held_out.to_list(),
-        by_name[name],
+        prepared.recipe.scoring(evaluation.reward),
         every=evaluation.every,
         batch_size=evaluation.batch_size,
         length=held_out_length(evaluation, prepared.args),
     )
+
+
+def _evaluation(prepared: Prepared, folder: Path) -> EvaluationCallback | None:
+    evaluation = prepared.recipe.evaluation
+    if evaluation is None or not prepared.sets:
+        return None
+    every = {name: evaluation.every_of(each) for name, each in evaluation.sets.items()}
+    return EvaluationCallback(prepared.sets, every=every, folder=folder / EVALUATION_FOLDER)
 
 
 def _again() -> str:

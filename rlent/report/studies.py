@@ -1,7 +1,8 @@
 """Several configurations with several seeds each, beside one another."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rlent.tracking import read_metrics
 
@@ -16,7 +17,11 @@ LAST = 20
 
 def read_curve(run: Path, metric: str) -> Curve:
     """A metric of a run folder."""
-    rows = read_metrics(run / "metrics.jsonl")
+    return curve_of(read_metrics(run / "metrics.jsonl"), metric)
+
+
+def curve_of(rows: Iterable[Mapping[str, Any]], metric: str) -> Curve:
+    """A metric of the lines of ``metrics.jsonl``."""
     return {row["step"]: row[metric] for row in rows if row.get(metric) is not None}
 
 
@@ -52,7 +57,7 @@ def draw_study(measured: Measured, picture: Path) -> None:
     for place, (metric, curves) in enumerate(measured.items(), start=1):
         axes = figure.add_subplot(1, len(measured), place)
         for name, seeds in curves.items():
-            steps, lowest, mean, highest = _over_seeds([curve for curve in seeds if curve])
+            steps, lowest, mean, highest = over_seeds([curve for curve in seeds if curve])
             (line,) = axes.plot(steps, mean, label=name)
             axes.fill_between(steps, lowest, highest, color=line.get_color(), alpha=0.15)
         axes.set_xlabel("step")
@@ -62,7 +67,7 @@ def draw_study(measured: Measured, picture: Path) -> None:
     figure.savefig(picture, dpi=110)
 
 
-def _over_seeds(
+def over_seeds(
     curves: Sequence[Curve],
 ) -> tuple[list[int], list[float], list[float], list[float]]:
     """Steps that every curve has, and the lowest, mean and highest value at each."""

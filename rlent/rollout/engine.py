@@ -68,12 +68,13 @@ class RolloutEngine:
             )
 
     def generate(
-        self, prompts: Sequence[Sequence[int]], completions: int = 1, *, seed: int
+        self, prompts: Sequence[Sequence[int]], completions: int = 1, *, seed: int, first: int = 0
     ) -> Generation:
         """``completions`` of every prompt (token ids, not padded), and their forks.
 
         The random numbers of a completion come from ``seed``, its prompt's place and its own index (``streams``): equal
-        prompts in different places are run through the model once, and their completions differ. Gradients are off, but
+        prompts in different places are run through the model once, and their completions differ. ``first`` is the place
+        of the first prompt, where these are a part of more. Gradients are off, but
         the tensors returned are ordinary ones. The modes of the model's modules are restored, also after an exception.
         """
         if completions < 1:
@@ -84,24 +85,24 @@ class RolloutEngine:
             if len(prompt) == 0:
                 raise ConfigError(f"prompt {place} has no tokens", key="rollout.prompts")
         stopping = Stopping.of(self.sampling, self.tokenizer)
-        sequences = self._sequences([tuple(prompt) for prompt in prompts], completions, seed)
+        sequences = self._sequences([tuple(prompt) for prompt in prompts], completions, seed, first)
         with generating(self.model):
             return Run(
                 self.model, self.sampling, stopping, self.max_live, self.branching, sequences
             ).finish()
 
     def _sequences(
-        self, prompts: list[tuple[int, ...]], completions: int, seed: int
+        self, prompts: list[tuple[int, ...]], completions: int, seed: int, first: int
     ) -> list[SequenceState]:
         limits = self.sampling.limits(len(prompts) * completions)
-        first: dict[tuple[int, ...], int] = {}
+        places: dict[tuple[int, ...], int] = {}
         return [
             SequenceState(
                 prompt=prompt,
                 index=index,
                 prompt_ids=ids,
-                same_as=first.setdefault(ids, prompt),
-                key=sequence_key(seed, prompt, index),
+                same_as=places.setdefault(ids, prompt),
+                key=sequence_key(seed, first + prompt, index),
                 limit=limits[prompt * completions + index],
             )
             for prompt, ids in enumerate(prompts)

@@ -2,10 +2,11 @@
 
 A row is a completion. Its lists have one entry per completion token: ``token`` (text), ``token_id``, ``logp`` and
 ``entropy`` (nats) of the policy in its first update on the rollout, ``selected``, ``advantage`` and ``weight`` as the
-surrogate saw them.
+surrogate saw them. Where the log was told whose ratio the loss clips, ``clipped`` says that the token was clipped in
+some update on the rollout, and ``preserved`` that a share of its gradient was kept then.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -13,6 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from torch import Tensor
 
+from rlent.numerics import fill, safe_ratio
+from rlent.surrogates import Level, clipped_sides, ratio_exponent
 from rlent.types import Rollouts, Signal, Tokens
 
 PER_TOKEN = ("token", "token_id", "logp", "entropy", "selected", "advantage", "weight")
@@ -31,15 +34,23 @@ class RolloutLog:
     Args:
         folder: created when the first batch is written.
         reward_names: names of the columns of ``Rollouts.reward_parts``.
+        clip_level: whose ratio the loss clips; None where it does not clip, and then there are no columns about it.
     """
 
     def __init__(
-        self, folder: Path, tokenizer: Decoder, reward_names: Sequence[str], rank: int = 0
+        self,
+        folder: Path,
+        tokenizer: Decoder,
+        reward_names: Sequence[str],
+        rank: int = 0,
+        *,
+        clip_level: Level | None = None,
     ) -> None:
         self._folder = folder
         self._tokenizer = tokenizer
         self._reward_names = tuple(reward_names)
         self._rank = rank
+        self._clip_level: Level | None = clip_level
         self._rows: dict[int, dict[str, Any]] = {}
         self._step = -1
         self._batch = 0
@@ -53,13 +64,22 @@ class RolloutLog:
         self._rows = {row: self._describe(rollouts, row) for row in range(len(rollouts.mask))}
 
     def record(self, rows: Tensor, tokens: Tokens, signal: Signal) -> None:
-        """Add what the first update on these rows saw; later updates on the same rows change nothing."""
+        """Add what the first update on these rows saw; of later updates only what they clipped."""
         fresh = [(i, row) for i, row in enumerate(rows.tolist()) if "logp" not in self._rows[row]]
-        if not fresh:
-            return
-        mask, columns = tokens.mask.cpu(), _columns(tokens, signal)
-        for i, row in fresh:
-            self._rows[row] |= {name: v[i][mask[i]].tolist() for name, v in columns.items()}
+        mask = tokens.mask.cpu()
+        if fresh:
+            columns = _columns(tokens, signal)
+            for i, row in fresh:
+                self._rows[row] |= {name: v[i][mask[i]].tolist() for name, v in columns.items()}
+        if self._clip_level is not None:
+            self._add_clipping(rows, mask, _clipping(tokens, signal, self._clip_level))
+
+    def _add_clipping(self, rows: Tensor, mask: Tensor, clipping: dict[str, Tensor]) -> None:
+        for i, row in enumerate(rows.tolist()):
+            for name, values in clipping.items():
+                now = values[i][mask[i]].tolist()
+                before = self._rows[row].get(name, now)
+                self._rows[row][name] = [a or b for a, b in zip(before, now, strict=True)]
 
     def flush(self) -> None:
         """Write the rows that have been trained on, under a temporary name until the file is whole."""
@@ -75,6 +95,13 @@ class RolloutLog:
         unfinished = path.with_suffix(".unfinished")
         pq.write_table(pa.Table.from_pylist(rows), unfinished, compression="zstd")
         unfinished.rename(path)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The generation batch that is not written yet."""
+        return {"rows": self._rows, "step": self._step, "batch": self._batch}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._rows, self._step, self._batch = state["rows"], state["step"], state["batch"]
 
     def _describe(self, rollouts: Rollouts, row: int) -> dict[str, Any]:
         mask = rollouts.mask[row]
@@ -107,8 +134,18 @@ def _columns(tokens: Tokens, signal: Signal) -> dict[str, Tensor]:
     return {name: values.detach().cpu() for name, values in columns.items()}
 
 
+def _clipping(tokens: Tokens, signal: Signal, level: Level) -> dict[str, Tensor]:
+    ratio = safe_ratio(ratio_exponent(tokens, level))
+    below, above = clipped_sides(ratio, fill(signal.advantage, tokens.mask), signal)
+    preserved = (below & (signal.keep_low > 0)) | (above & (signal.keep_high > 0))
+    return {"clipped": (below | above).cpu(), "preserved": preserved.cpu()}
+
+
+def read_tables(folder: Path) -> Iterator[pa.Table]:
+    """A run's rollout files, in the order of steps and ranks."""
+    return (pq.read_table(path) for path in sorted(folder.glob("*.parquet")))
+
+
 def read_rollouts(folder: Path) -> list[dict[str, Any]]:
     """All rows of a run's rollout files, in the order of steps and ranks."""
-    return [
-        row for path in sorted(folder.glob("*.parquet")) for row in pq.read_table(path).to_pylist()
-    ]
+    return [row for table in read_tables(folder) for row in table.to_pylist()]

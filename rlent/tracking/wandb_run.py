@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rlent.config import Recipe, Wandb
 
+RUN_ID_FILE = "wandb-run-id"
+"""In the run's folder: a resumed run goes on in the same run of Weights & Biases."""
+
 
 def start_wandb(section: "Wandb", recipe: "Recipe", folder: Path) -> str:
     """Start the run that the trainer logs to, and return its mode.
@@ -20,7 +23,10 @@ def start_wandb(section: "Wandb", recipe: "Recipe", folder: Path) -> str:
     mode: Any = section.mode or os.environ.get("WANDB_MODE")
     if mode is None:
         mode = "online" if wandb.api.api_key else "offline"
-    wandb.init(
+    known = folder / RUN_ID_FILE
+    run = wandb.init(
+        id=known.read_text(encoding="utf-8") if known.exists() else None,
+        resume="allow",
         project=section.project,
         name=section.name or recipe.name,
         entity=section.entity,
@@ -30,4 +36,5 @@ def start_wandb(section: "Wandb", recipe: "Recipe", folder: Path) -> str:
         dir=str(folder),
         config={"recipe": {k: v for k, v in asdict(recipe).items() if k != "source"}},
     )
+    known.write_text(run.id, encoding="utf-8")
     return mode

@@ -62,6 +62,13 @@ class EntropyGRPOConfig(GRPOConfig):
             "no intervention and no KL term reads them. The gradient is the same."
         },
     )
+    non_finite: Literal["stop", "skip"] = field(
+        default="stop",
+        metadata={
+            "help": "What a loss or gradient that is NaN or infinite does: stop training, or leave out the optimiser "
+            "step and count it. The rollouts are saved either way."
+        },
+    )
 
     if TYPE_CHECKING:
         # TRL allows None until its own __post_init__ has filled these in.

@@ -1,5 +1,6 @@
 """From TRL's generation to a batch that the interventions have seen: the first half of ``EntropyGRPOTrainer``."""
 
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -217,17 +218,21 @@ class RolloutTrainer(MicroBatchTrainer):
     def _generate_natively(
         self, native: NativeRollout, prompt_ids: list[list[int]]
     ) -> list[list[int]]:
-        wrapped: Any = self.model_wrapped
-        with unwrap_model_for_generation(
-            wrapped,
-            self.accelerator,
-            gather_deepspeed3_params=self.args.ds3_gather_for_generation,
-            gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
-        ) as model:
+        with self.whole_model() as model:
             generation = native.generate(model, prompt_ids, self.state.global_step)
         # With tools, a completion is put together from several turns, and scored as a whole.
         self._captured = None if self.tools else Captured.of(generation)
         return [completion.token_ids.tolist() for completion in generation.completions]
+
+    def whole_model(self) -> AbstractContextManager[Any]:
+        """The policy outside of its wrappers, with all its weights, also where ranks hold only their parts."""
+        wrapped: Any = self.model_wrapped
+        return unwrap_model_for_generation(
+            wrapped,
+            self.accelerator,
+            gather_deepspeed3_params=self.args.ds3_gather_for_generation,
+            gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
+        )
 
     def _native_rollout(self) -> NativeRollout | None:
         if self.use_vllm or self.args.rollout_engine != "native":

@@ -7,6 +7,7 @@ so that DeepSpeed, DDP and PEFT wrap it as they wrap everything else.
 
 import functools
 import types
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +56,7 @@ def install_token_head(model: PreTrainedModel, temperature: float, impl: str = "
     """
     scale, softcap = _logit_transform(model)
     plain_forward = model.forward
+    options = {"impl": impl, "temperature": temperature, "logit_scale": scale, "softcap": softcap}
 
     # The wrapped signature must stay the model's own: `generate` checks its keyword arguments against it.
     @functools.wraps(type(model).forward)
@@ -70,31 +72,62 @@ def install_token_head(model: PreTrainedModel, temperature: float, impl: str = "
             return plain_forward(*args, **kwargs)
         labels = kwargs.pop("labels")
         hidden = self.base_model(*args, **kwargs, use_cache=False).last_hidden_state
-        head = self.get_output_embeddings()
         targets = labels[:, 1:].to(hidden.device)
-        hidden = hidden[:, :-1]
-        transform = {"temperature": temperature, "logit_scale": scale, "softcap": softcap}
-        stats = token_stats(hidden, head.weight, targets, bias=head.bias, impl=impl, **transform)
-        ref_kl = None
-        if reference is not None:
-            ref_kl = token_kl(
-                hidden,
-                head.weight,
-                reference.hidden,
-                reference.weight,
-                reference.rows,
-                bias=head.bias,
-                ref_bias=reference.bias,
-                **transform,
-            )
+        log_probs, entropy, ref_kl = _through(
+            self.get_output_embeddings(),
+            functools.partial(_scores, targets=targets, reference=reference, **options),
+            hidden[:, :-1],
+        )
         return TokenOutput(
-            log_probs=stats.log_probs,
-            entropy=stats.entropy,
-            hidden=hidden if return_hidden else None,
+            log_probs=log_probs,
+            entropy=entropy,
+            hidden=hidden[:, :-1] if return_hidden else None,
             ref_kl=ref_kl,
         )
 
     model.forward = types.MethodType(forward, model)
+
+
+def _through(head: Any, function: Callable[..., Any], hidden: Tensor) -> Any:
+    """``function(head, hidden)``, run as the head's own forward.
+
+    What others hang on a module, such as ZeRO stage 3, which puts its weights together before it runs and again before
+    its backward pass, then happens here too.
+    """
+    own = vars(head).get("forward")
+    head.forward = functools.partial(function, head)
+    try:
+        return head(hidden)
+    finally:
+        del head.forward
+        if own is not None:
+            head.forward = own
+
+
+def _scores(
+    head: Any,
+    hidden: Tensor,
+    *,
+    targets: Tensor,
+    reference: Reference | None,
+    impl: str,
+    **transform: Any,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Log-probability and entropy of each target, and its divergence from a reference."""
+    stats = token_stats(hidden, head.weight, targets, bias=head.bias, impl=impl, **transform)
+    ref_kl = None
+    if reference is not None:
+        ref_kl = token_kl(
+            hidden,
+            head.weight,
+            reference.hidden,
+            reference.weight,
+            reference.rows,
+            bias=head.bias,
+            ref_bias=reference.bias,
+            **transform,
+        )
+    return stats.log_probs, stats.entropy, ref_kl
 
 
 def _logit_transform(model: PreTrainedModel) -> tuple[float, float | None]:

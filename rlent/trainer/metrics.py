@@ -24,6 +24,12 @@ class MeanMetrics:
         ).detach()
         self._sums[name] = pair if name not in self._sums else self._sums[name] + pair
 
+    def state_dict(self) -> dict[str, Tensor]:
+        return dict(self._sums)
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self._sums = {name: pair.to(self._device) for name, pair in state.items()}
+
     def flush(self, reduce: Reduce) -> dict[str, float]:
         """Every mean since the last flush, 0 where nothing was counted. A collective: every rank must call it."""
         if not self._sums:

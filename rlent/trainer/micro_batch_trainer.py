@@ -8,12 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import Trainer
-from trl.trainer.grpo_trainer import GRPOTrainer
 
-from rlent.interventions import Metrics
 from rlent.interventions.stages import Mean
-from rlent.reduce import Reduce
 from rlent.trainer.batches import Batch
+from rlent.trainer.guarded_trainer import GuardedTrainer
 from rlent.trainer.micro_batches import (
     arrange,
     nobody,
@@ -25,20 +23,11 @@ from rlent.trainer.micro_batches import (
 from rlent.trainer.trl_contract import MULTIMODAL
 
 
-class MicroBatchTrainer(GRPOTrainer):
+class MicroBatchTrainer(GuardedTrainer):
     """TRL's trainer, whose micro-batches are rearranged after TRL has split a generation batch."""
-
-    reduce: Reduce
-
-    # TRL annotates these more loosely than it fills them.
-    args: Any
-    model: Any
 
     _parts: list[Batch]
     """Parts of a micro-batch that are still to be run."""
-
-    def record_metrics(self, metrics: Metrics) -> None:
-        raise NotImplementedError
 
     @property
     def _mode(self) -> str:

@@ -81,8 +81,9 @@ def sampling_of(args: EntropyGRPOConfig, ends: Sequence[int]) -> Sampling:
 class NativeRollout:
     """Generates for one trainer, with other random numbers at every call.
 
-    The numbers of a call come from the seed, the rank, the optimiser step and the number of calls in that step, so that
-    a resumed run draws what the uninterrupted one would have drawn.
+    The numbers of a call come from the seed, the optimiser step and the number of calls in that step, those of a
+    completion from its place among those of all ranks: a resumed run draws what the uninterrupted one would have drawn,
+    and so does one on another number of ranks.
     """
 
     args: EntropyGRPOConfig
@@ -102,9 +103,15 @@ class NativeRollout:
             tokenizer=self.tokenizer,
             max_live=self.args.max_live_sequences,
         )
-        return engine.generate(prompts, seed=self._seed())
+        return engine.generate(prompts, seed=self._seed(), first=self.rank * len(prompts))
+
+    def state_dict(self) -> dict[str, int]:
+        return {"step": self._step, "calls": self._calls}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        self._step, self._calls = state["step"], state["calls"]
 
     def _seed(self) -> int:
-        numbers = (self.args.seed, self.rank, self._step, self._calls)
+        numbers = (self.args.seed, self._step, self._calls)
         # Any mixing that keeps different calls apart; hash() of integers is the same in every process.
         return hash(numbers) & (2**63 - 1)

@@ -16,6 +16,7 @@ from annotated_types import Ge, Gt
 from rlent.config import Recipe
 from rlent.config.validate import check_keys, parse_value
 from rlent.errors import ConfigError
+from rlent.sharding import accelerator_config, deepspeed_config
 from rlent.trainer.config import EntropyGRPOConfig
 
 MANAGED: dict[str, str] = {
@@ -23,6 +24,12 @@ MANAGED: dict[str, str] = {
     "run_name": "name, at the top of the recipe",
     "bf16": "engine.precision",
     "fp16": "engine.precision",
+    "deepspeed": "engine.zero, or engine.deepspeed for a file",
+    "accelerator_config": "engine",
+    "activation_checkpointing": "engine.gradient_checkpointing",
+    "gradient_checkpointing": "engine.gradient_checkpointing",
+    "non_finite": "engine.non_finite",
+    "use_cpu": "no key: an accelerator is used where there is one",
     "report_to": "tracking",
     "disable_tqdm": "no key: the progress bar adapts to the terminal",
     "use_vllm": "rollout.engine",
@@ -66,6 +73,22 @@ def build_args(recipe: Recipe, folder: Path) -> EntropyGRPOConfig:
             TRL refuses together.
     """
     _check_rollout_engine(recipe.rollout.engine)
+    options = written_options(recipe)
+    _check_generation_batch(options)
+    try:
+        return EntropyGRPOConfig(**_managed(recipe, folder), **{**_defaults(recipe), **options})
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(str(error), key="trainer") from error
+
+
+def written_options(recipe: Recipe) -> dict[str, Any]:
+    """The recipe's ``trainer`` section, each key and value looked at for itself.
+
+    Raises:
+        ConfigError: an unknown key, a wrong type, a value out of range, or a key that another section owns.
+    """
     written = recipe.trainer
     types = _types()
     for name, owner in MANAGED.items():
@@ -77,16 +100,15 @@ def build_args(recipe: Recipe, folder: Path) -> EntropyGRPOConfig:
                 remedy=f"remove it and use {owner}",
             )
     check_keys(written, types, "trainer")
-    options = {
+    return {
         name: parse_value(types[name], value, f"trainer.{name}") for name, value in written.items()
     }
-    _check_generation_batch(options)
-    try:
-        return EntropyGRPOConfig(**_managed(recipe, folder), **{**_defaults(recipe), **options})
-    except ConfigError:
-        raise
-    except ValueError as error:
-        raise ConfigError(str(error), key="trainer") from error
+
+
+def option(recipe: Recipe, name: str) -> Any:
+    """One of these, or its default."""
+    default = EntropyGRPOConfig.__dataclass_fields__[name].default
+    return written_options(recipe).get(name, default)
 
 
 def _check_rollout_engine(engine: str) -> None:
@@ -117,7 +139,11 @@ def _managed(recipe: Recipe, folder: Path) -> dict[str, Any]:
         "bf16": precision == "bfloat16",
         "fp16": precision == "float16",
         # Under DeepSpeed `use_cpu` would turn DeepSpeed off, and the device is DS_ACCELERATOR's to say.
-        "use_cpu": not torch.accelerator.is_available() and "deepspeed" not in recipe.trainer,
+        "use_cpu": not torch.accelerator.is_available() and not recipe.engine.uses_deepspeed,
+        "deepspeed": deepspeed_config(recipe.engine, precision),
+        "accelerator_config": accelerator_config(recipe.engine),
+        "activation_checkpointing": recipe.engine.gradient_checkpointing,
+        "non_finite": recipe.engine.non_finite,
         "report_to": ["wandb"] if wandb is not None else [],
         "use_vllm": recipe.rollout.engine == "vllm",
         "rollout_engine": "native" if recipe.rollout.engine == "native" else "transformers",
@@ -134,8 +160,8 @@ def _managed(recipe: Recipe, folder: Path) -> dict[str, Any]:
 
 
 def _defaults(recipe: Recipe) -> dict[str, Any]:
-    """Where rlent's default is not TRL's: log every step, and do not trade time for memory unasked."""
-    return {"logging_steps": 1, "activation_checkpointing": False, "save_total_limit": 2}
+    """Where rlent's default is not TRL's."""
+    return {"logging_steps": 1, "save_total_limit": 2}
 
 
 def resolve_precision(precision: str) -> str:

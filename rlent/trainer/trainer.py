@@ -6,13 +6,10 @@ once and adds what interventions need around TRL's generation; ``trl_contract`` 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl.trainer.grpo_config import GRPOConfig
 
 from rlent.aggregate import Step
@@ -24,11 +21,12 @@ from rlent.interventions.stages import Mean, OnStep
 from rlent.numerics import fill, safe_ratio, unit
 from rlent.reduce import distributed
 from rlent.rollout.models import check_model
+from rlent.sharding import gathered
 from rlent.surrogates import ratio_exponent
 from rlent.tracking import RolloutLog
 from rlent.trainer.batches import Batch, loss_mask
+from rlent.trainer.checkpoint_trainer import CheckpointTrainer
 from rlent.trainer.config import own_config
-from rlent.trainer.generation import RolloutTrainer
 from rlent.trainer.head import Reference, install_token_head
 from rlent.trainer.losses import objective_of, ratio_bounds
 from rlent.trainer.metrics import (
@@ -44,16 +42,13 @@ from rlent.trainer.refill import FreshPrompts
 from rlent.trainer.trl_contract import check_contract
 from rlent.types import Signal, Tokens
 
-STATE_FILE = "interventions.pt"
-"""What a resumed run needs besides TRL's files: state of interventions, and of the prompts drawn in others' place."""
-
 
 def unlabelled(completions: list[Any], **_: Any) -> list[float]:
     """0 for every completion: TRL wants a reward function also where an intervention makes the reward."""
     return [0.0] * len(completions)
 
 
-class EntropyGRPOTrainer(RolloutTrainer):
+class EntropyGRPOTrainer(CheckpointTrainer):
     """Group-relative policy optimisation whose every token can be selected, weighted, bounded and penalised.
 
     Used as TRL's trainer, plus:
@@ -107,6 +102,10 @@ class EntropyGRPOTrainer(RolloutTrainer):
         self._means = {mode: MeanMetrics(self.accelerator.device) for mode in ("train", "eval")}
         self._scored = []
         self._parts = []
+        self._losses = []
+        self._staging = None
+        self._loss_to_go_on = None
+        self.skipped_steps = 0
         self._captured = None
         self._native = self._native_rollout()
         if self._native is not None:
@@ -115,12 +114,6 @@ class EntropyGRPOTrainer(RolloutTrainer):
         self._step_sums = torch.zeros(3, dtype=torch.float64, device=self.accelerator.device)
 
     def _refuse_what_the_head_cannot_do(self) -> None:
-        if is_deepspeed_zero3_enabled():
-            raise ConfigError(
-                "the token head cannot read a head that ZeRO stage 3 has partitioned",
-                key="trainer.deepspeed",
-                remedy="use ZeRO stage 2",
-            )
         if self.aux_loss_enabled:
             raise ConfigError(
                 "the token head gives no load-balancing loss of a mixture of experts",
@@ -210,7 +203,8 @@ class EntropyGRPOTrainer(RolloutTrainer):
             head = self._transformers_model(reference).get_output_embeddings()
         hidden = asked.answer.hidden
         rows = on_whole_sequence(inputs.get("select", mask) & mask, hidden.size(1) + 1)
-        against = Reference(hidden=hidden, weight=head.weight, bias=head.bias, rows=rows)
+        weight, bias = gathered(head.weight), None if head.bias is None else gathered(head.bias)
+        against = Reference(hidden=hidden, weight=weight, bias=bias, rows=rows)
         asking = Asking(model, reference=against)
         logp, entropy = self._score(asking, inputs)
         return logp, entropy, asking.answer.ref_kl[:, -mask.size(1) :]
@@ -299,7 +293,7 @@ class EntropyGRPOTrainer(RolloutTrainer):
                 )
             )
 
-    # Metrics and checkpoints ------------------------------------------------------------------------------------
+    # Metrics ------------------------------------------------------------------------------------
 
     def _record_token_metrics(self, tokens: Tokens, signal: Signal) -> None:
         level = self.importance_sampling_level
@@ -321,21 +315,3 @@ class EntropyGRPOTrainer(RolloutTrainer):
         for name, value in self._means[self._mode].flush(self.reduce).items():
             self._metrics[self._mode][name].append(value)
         super().log(logs, start_time)
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
-        state: dict[str, Any] = {"interventions": self.chain.state_dict()}
-        if self._fresh_prompts is not None:
-            state["prompts_drawn"] = self._fresh_prompts.drawn
-        if self.args.should_save:
-            folder = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-            torch.save(state, Path(self._get_output_dir(trial=trial)) / folder / STATE_FILE)
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is None:
-            return
-        state = torch.load(Path(checkpoint) / STATE_FILE)
-        self.chain.load_state_dict(state["interventions"])
-        if self._fresh_prompts is not None:
-            self._fresh_prompts.drawn = state.get("prompts_drawn", 0)

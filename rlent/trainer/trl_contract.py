@@ -27,6 +27,10 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     ),
     "_save_checkpoint": ("self", "model", "trial"),
     "_load_optimizer_and_scheduler": ("self", "checkpoint"),
+    "_load_rng_state": ("self", "checkpoint"),
+    "_get_output_dir": ("self", "trial"),
+    "_get_grad_norm": ("self", "model", "grad_norm"),
+    "compute_loss": ("self", "model", "inputs", "return_outputs", "num_items_in_batch"),
     "log": ("self", "logs", "start_time"),
     "get_off_policy_mask": (
         "advantages",

@@ -160,7 +160,6 @@ def test_overridden_keys_are_on_the_command_line(load: Load) -> None:
         (
             "evaluation.evry=1",
             "command line: evaluation.evry: unknown key\n"
-            "  expected: problems, every, data, max_completion_length, batch_size, show, reward\n"
             "  given: 'evry'\n"
             "  did you mean: every",
         ),

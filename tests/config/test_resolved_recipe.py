@@ -30,6 +30,10 @@ RECIPES = {
     "awkward": AWKWARD,
     "released": MINIMAL + "interventions: [{forking_tokens: {as_released: true}}]\n",
     "evaluation": MINIMAL + "evaluation: {}\n",
+    "mixture": MINIMAL.replace("data: {name: ", "data: {mixture: [{weight: 2.5, name: a}, {name: b}, {name: ").replace(
+        "chain_sum}", "chain_sum, columns: {level: meta.level}}], duplicates: drop, max_prompt_tokens: 9}"
+    ),
+    "the older word": MINIMAL.replace("chain_sum}", "chain_sum, too_long: error}"),
     **{f"default {name}": f"{MINIMAL}interventions: [{name}]\n" for name in TABLE},
 }
 
@@ -69,14 +73,22 @@ data:
   name: reasoning_gym/chain_sum
   config: null
   split: train
-  size: null
   options: {}
   prompt: null
   answer: answer
+  columns: null
   system: null
+  mixture: []
+  size: null
   style: chat
+  chat_template: null
   seed: 0
-  too_long: error
+  bad_rows: stop
+  no_answer: stop
+  duplicates: keep
+  min_prompt_tokens: null
+  max_prompt_tokens: null
+  too_long: stop
 rewards:
 - math_answer:
     weight: 1.0
@@ -110,5 +122,11 @@ evaluation:
   batch_size: 64
   show: 3
   reward: null
+  sets: {}
+  samples: 0
+  k: null
+  temperature: 1.0
+  top_p: 1.0
+  seed: 0
 """
     )

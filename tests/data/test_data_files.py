@@ -140,23 +140,37 @@ def test_a_parquet_file_and_a_split_without_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("rows.jsonl", '{"prompt": "a"}\n{"prompt": \n'),
+        ("rows.json", '[{"prompt": "a"},\n {"prompt": ]'),
         ("rows.parquet", "this is no parquet file"),
         ("rows.csv", 'a,b\n1,2\n"3,4,5\n'),
+        ("rows.csv", "a,a\n1,2\n"),
     ],
 )
-def test_a_broken_file(name: str, content: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("bad_rows", ["stop", "skip"])
+def test_a_broken_file_is_no_matter_of_rows(
+    name: str, content: str, bad_rows: str, tmp_path: Path
+) -> None:
     (tmp_path / name).write_text(content)
-    error = _error(name=str(tmp_path / name))
-    assert "could not be read" in str(error)
+    error = _error(name=str(tmp_path / name), bad_rows=bad_rows)
+    assert name in error.problem
     assert error.key == "data.name"
 
 
-def test_files_of_a_glob_need_the_same_columns(write_jsonl: Write, tmp_path: Path) -> None:
+def test_a_row_of_a_glob_without_the_columns_of_the_others(
+    write_jsonl: Write, tmp_path: Path
+) -> None:
     write_jsonl("part-1.jsonl", [{"prompt": "a", "answer": 1}])
-    write_jsonl("part-2.jsonl", [{"text": "a", "label": {"x": 1}}])
-    error = _error(name=str(tmp_path / "part-*.jsonl"))
-    assert "could not be read" in str(error)
+    second = write_jsonl("part-2.jsonl", [{"text": "a", "label": {"x": 1}}])
+    error = _error(name=str(tmp_path / "part-*.jsonl"), seed=1)
+    assert f"{second}:1: no usable prompt" in str(error)
+
+
+def test_parquet_files_of_a_glob_need_the_same_columns(tmp_path: Path) -> None:
+    Dataset.from_list([{"prompt": "a", "answer": 1}]).to_parquet(tmp_path / "part-1.parquet")
+    Dataset.from_list([{"text": "a", "label": {"x": 1}}]).to_parquet(tmp_path / "part-2.parquet")
+    error = _error(name=str(tmp_path / "part-*.parquet"))
+    assert "part-1.parquet" in error.problem
+    assert "part-2.parquet could not be read" in error.problem
 
 
 def test_a_missing_file_names_its_neighbour(write_jsonl: Write, tmp_path: Path) -> None:

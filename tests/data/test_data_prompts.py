@@ -96,11 +96,13 @@ def test_chat_prompts_refuse_what_does_not_fit(failing: Failing) -> None:
     assert failing(with_system, system="T").key == "data.system"
 
 
-@pytest.mark.parametrize("prompt", [7, None, [], [{"text": "a"}], ["a", "b"]])
+@pytest.mark.parametrize(
+    "prompt", [7, None, "", " \n", [], [{"text": "a"}], [{"content": "a"}], ["a", "b"]]
+)
 def test_unusable_prompts_name_the_row(prompt: object, failing: Failing) -> None:
     error = failing([{"prompt": prompt, "answer": "1"}])
     assert error.key == "data.prompt"
-    assert "row 0" in str(error)
+    assert "rows.jsonl:1: " in str(error)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +117,7 @@ def test_unusable_prompts_name_the_row(prompt: object, failing: Failing) -> None
         ("Q: prompt}", "{{ and }}"),
         ("What is it?", "inserts no column"),
         (r"{prompt} Write \boxed{answer}.", r"'\boxed{answer}' has single braces"),
-        ("{prompt:d}", "does not fit row 0"),
+        ("{prompt:d}", "does not fit"),
     ],
 )
 def test_templates_that_cannot_work(template: str, part: str, failing: Failing) -> None:
@@ -126,7 +128,7 @@ def test_templates_that_cannot_work(template: str, part: str, failing: Failing) 
 
 def test_a_template_needs_a_value_in_every_row(failing: Failing) -> None:
     rows = [{"prompt": "a", "hint": None, "answer": "1"}]
-    assert "row 0 has no value in the column 'hint'" in str(failing(rows, prompt="{prompt}{hint}"))
+    assert "rows.jsonl:1: no value in the column 'hint'" in str(failing(rows, prompt="{prompt}{hint}"))
 
 
 def test_answers_are_the_text_of_scalars(load: Load) -> None:
@@ -136,11 +138,11 @@ def test_answers_are_the_text_of_scalars(load: Load) -> None:
         assert rows[0]["solution"] == value
 
 
-@pytest.mark.parametrize("value", [["1", "2"], None, {"x": 1}])
+@pytest.mark.parametrize("value", [["1", "2"], {"x": 1}])
 def test_answers_that_are_no_single_text(value: object, failing: Failing) -> None:
     error = failing([{"prompt": "a", "answer": value}])
     assert error.key == "data.answer"
-    assert "row 0" in str(error)
+    assert "rows.jsonl:1: " in str(error)
 
 
 def test_an_unknown_answer_column_names_the_nearest(failing: Failing) -> None:

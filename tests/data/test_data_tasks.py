@@ -105,7 +105,7 @@ def test_a_generated_task_has_one_split() -> None:
 
 
 def test_a_task_without_reference_answers() -> None:
-    assert "has no answer" in str(_error("reasoning_gym/graph_color", size=2))
+    assert "row 0: no answer" in str(_error("reasoning_gym/graph_color", size=2))
 
 
 def test_tasks_that_do_not_follow_the_seed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,6 +72,27 @@ def test_every_method_has_its_three_cases() -> None:
         ("trl_sapo", "tau_neg", 2.0),
         ("trl_luspo", "importance_sampling_level", "token"),
         ("trl_luspo", "use_bias_correction_kl", True),
+        ("erc_grpo", "erc_low", 0.5),
+        ("erc_gppo", "erc_high", 1.5),
+        ("erc_gppo", "clip_c", 1.1),
+        ("archer", "quantile", 0.3),
+        ("archer", "high_H_clip_low", 0.2),
+        ("archer", "kl_coef", 0.002),
+        ("aspo", "neg_c", 1.1),
+        ("aspo", "neg_high_H", 0.1),
+        ("dcpo", "clip_low", 0.1),
+        ("dcpo", "clip_high", 0.3),
+        ("dcpo", "clip_c", 1.01),
+        ("dcpo", "batch_response_len", 39.0),
+        ("bapo", "target", 0.01),
+        ("bapo", "high_step", 0.3),
+        ("bapo", "low_max", 0.9),
+        ("clip_cov", "clip_cov_ratio", 0.5),
+        ("clip_cov", "lb", 0.0),
+        ("clip_cov", "ub", 1.2),
+        ("verl_clip_cov", "clip_low", 0.5),
+        ("kl_cov", "k_percent", 30.0),
+        ("verl_kl_cov", "kl_coef", 0.3),
     ],
 )
 def test_a_wrong_setting_is_noticed(method: str, setting: str, value: object) -> None:
@@ -85,7 +106,8 @@ def test_a_corrupted_number_is_noticed(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def corrupt(entries: dict[str, Any]) -> None:
-        entries["outputs"]["grad_logp"]["data"][0][0] += 1e-5
+        first = entries["outputs"]["grad_logp"]["data"][0]
+        first[0] += 1e-5 * max(1.0, abs(first[0]))
 
     copy_case(tmp_path, name, corrupt)
     assert run_conformance(tmp_path) == 1

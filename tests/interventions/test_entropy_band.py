@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rlent.errors import ConfigError
 from rlent.interventions import ForkingTokens, chain
-from rlent.interventions.entropy_band import EntropyBand, row_quantile
+from rlent.interventions.entropy_band import EntropyBand
 from rlent.types import Signal, Tokens
 from tests.interventions.examples import make_signal, make_tokens
 from tests.laws.pipeline import number, rows
@@ -137,25 +137,6 @@ def test_penalty_and_gradient_are_the_formula(config: EntropyBand) -> None:
     assert (expected_gradient < 0).any()
     assert (expected_gradient > 0).any()
     torch.testing.assert_close(given_gradient, expected_gradient, rtol=1e-12, atol=1e-14)
-
-
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.25, 0.5, 0.73, 1.0])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_row_quantile_is_its_definition(share: float, dtype: torch.dtype) -> None:
-    g = torch.Generator().manual_seed(0)
-    values = torch.rand(12, 12, generator=g, dtype=torch.float64).to(dtype)
-    mask = torch.arange(12) <= torch.arange(12).unsqueeze(1)
-    given = row_quantile(values, mask, share)
-    assert given.dtype == dtype
-    expected = [quantile_by_definition(values[n][mask[n]].tolist(), share) for n in range(12)]
-    tolerance = 1e-12 if dtype == torch.float64 else 1e-6
-    assert given.squeeze(1).tolist() == pytest.approx(expected, rel=tolerance)
-
-
-def test_row_quantile_of_nothing() -> None:
-    values = torch.full((2, 3), math.nan)
-    assert row_quantile(values, torch.zeros(2, 3, dtype=torch.bool), 0.5).tolist() == [[0], [0]]
-    assert row_quantile(values[:0], torch.zeros(0, 3, dtype=torch.bool), 0.5).shape == (0, 1)
 
 
 def test_the_weights_act_on_their_own_sides() -> None:

@@ -4,8 +4,14 @@ A new intervention adds its line: its default and one configuration for each bra
 """
 
 from rlent.interventions import (
+    ASPO,
+    BAPO,
+    ERC,
+    Archer,
+    ClipCov,
     ClipHigher,
     ClipPreserve,
+    DCPOClip,
     DynamicSampling,
     EntropyBand,
     EntropyWeightedReward,
@@ -13,6 +19,7 @@ from rlent.interventions import (
     ForkingTokens,
     Intervention,
     KLAnchor,
+    KLCov,
     MajorityVote,
     PositiveLikelihood,
 )
@@ -65,11 +72,35 @@ CONFIGS: dict[str, list[Intervention]] = {
         ClipPreserve(keep_low=0.0, schedule=((2, 0.5, 1.0), (9, 0.1, 0.2))),
     ],
     "positive_likelihood": [PositiveLikelihood()],
+    "clip_cov": [
+        ClipCov(),
+        ClipCov(share=0.5, low=-1.0, high=1.0),
+        ClipCov(share=0.5, low=-1.0, as_released=True),
+    ],
+    "kl_cov": [KLCov(), KLCov(share=0.3), KLCov(share=0.3, clip=True, as_released=True)],
+    "erc": [ERC(), ERC(low=0.0, high=1.5)],
+    "archer": [
+        Archer(),
+        Archer(epsilon_high_entropy=None, kl_high_entropy=0.1, as_released=True),
+    ],
+    "aspo": [ASPO(), ASPO(invert=False, cap=1.5, epsilon_low_entropy=None)],
+    "dcpo_clip": [DCPOClip(), DCPOClip(epsilon_low=None, cap=2.0)],
+    "bapo": [
+        BAPO(),
+        BAPO(target=0.9, low=None),
+        BAPO(target=5.0, high=(1.2, 2.0), as_released=True),
+    ],
 }
 
 ALL = [config for configs in CONFIGS.values() for config in configs]
 
-SPLIT_INVARIANT = [
-    config for config in ALL if getattr(config, "scope", "global") not in ("micro_batch", "rank")
-]
+
+def of_a_micro_batch(config: Intervention) -> bool:
+    """Takes a statistic of one micro-batch, so that the split matters."""
+    if getattr(config, "scope", "global") in ("micro_batch", "rank"):
+        return True
+    return isinstance(config, BAPO) or (isinstance(config, Archer) and config.as_released)
+
+
+SPLIT_INVARIANT = [config for config in ALL if not of_a_micro_batch(config)]
 """Those that promise the same result however a batch is split."""

@@ -1,8 +1,17 @@
-"""What happens around a step: progress, the metrics file, interruption, held-out evaluation."""
+"""What happens around a step: progress, the metrics file, interruption, evaluation."""
 
+from rlent.trainer.callbacks.evaluation import EvaluationCallback
 from rlent.trainer.callbacks.held_out import HeldOutCallback
 from rlent.trainer.callbacks.interrupt import InterruptCallback
 from rlent.trainer.callbacks.metrics import MetricsCallback
 from rlent.trainer.callbacks.progress import ProgressCallback
+from rlent.trainer.callbacks.trackers import shield_trackers
 
-__all__ = ["HeldOutCallback", "InterruptCallback", "MetricsCallback", "ProgressCallback"]
+__all__ = [
+    "EvaluationCallback",
+    "HeldOutCallback",
+    "InterruptCallback",
+    "MetricsCallback",
+    "ProgressCallback",
+    "shield_trackers",
+]

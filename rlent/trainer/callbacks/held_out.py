@@ -1,15 +1,18 @@
 """Held-out problems, answered greedily before, during and after training."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from accelerate.utils import gather_object
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerState
 
 from rlent.data import prompt_ids, prompt_text
+from rlent.errors import RlentError
 from rlent.rollout import RolloutEngine, Sampling
+from rlent.trainer.callbacks.at_steps import AtSteps, is_due
 from rlent.trainer.trainer import EntropyGRPOTrainer
 
 SCORE = "held_out/score"
@@ -23,14 +26,19 @@ class Answers:
     step: int
     prompts: tuple[str, ...]
     completions: tuple[str, ...]
-    scores: tuple[float, ...]
+    scores: tuple[float | None, ...]
+    """None, or NaN, where the reward does not apply."""
 
     @property
     def score(self) -> float:
-        return sum(self.scores) / len(self.scores)
+        """Mean of the scores that there are. Raises RlentError if there are none."""
+        scores = [score for score in self.scores if score is not None and not math.isnan(score)]
+        if not scores:
+            raise RlentError("the reward scored no held-out problem: it gave None for every one")
+        return sum(scores) / len(scores)
 
 
-class HeldOutCallback(TrainerCallback):
+class HeldOutCallback(AtSteps):
     """Scores the problems before the first step, every ``every`` steps, and after the last.
 
     The mean reward is logged as ``held_out/score``. Every rank answers its share of the problems.
@@ -50,42 +58,37 @@ class HeldOutCallback(TrainerCallback):
         batch_size: int,
         length: int,
     ) -> None:
+        super().__init__()
+        self._every = every
         self._rows = list(rows)
         self._reward = reward
-        self._every = every
         self._batch_size = batch_size
         self._length = length
         self.history: list[Answers] = []
-        self.trainer: EntropyGRPOTrainer | None = None
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        if state.global_step == 0:
-            score = self._evaluate(state)
-            assert self.trainer is not None
-            self.trainer.log({SCORE: score})
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        last = state.global_step == state.max_steps
-        if last or (self._every and state.global_step % self._every == 0):
-            score = self._evaluate(state)
-            assert self.trainer is not None
-            self.trainer.record_metrics({SCORE: score})
-            control.should_log = True
-
-    def _evaluate(self, state: TrainerState) -> float:
-        trainer = self.trainer
-        assert trainer is not None
+    def measure(self, trainer: EntropyGRPOTrainer, state: TrainerState) -> dict[str, float]:
+        if not is_due(state, self._every):
+            return {}
         rank, ranks = trainer.accelerator.process_index, trainer.accelerator.num_processes
-        mine = self._rows[rank::ranks]
+        with trainer.whole_model() as model:
+            answered = self._answered(trainer, model, self._rows[rank::ranks])
+        shares = gather_object([answered])
+        ordered = [shares[i % ranks][i // ranks] for i in range(len(self._rows))]
+        prompts, completions, scores = zip(*ordered, strict=True)
+        self.history.append(
+            Answers(step=state.global_step, prompts=prompts, completions=completions, scores=scores)
+        )
+        return {SCORE: self.history[-1].score}
+
+    def _answered(
+        self, trainer: EntropyGRPOTrainer, model: Any, mine: list[dict[str, Any]]
+    ) -> list[tuple[str, str, float | None]]:
+        """Prompt, completion and score of every row."""
         answered = []
         for start in range(0, len(mine), self._batch_size):
             rows = mine[start : start + self._batch_size]
             prompts = [row["prompt"] for row in rows]
-            ids = greedy(trainer, prompts, self._length)
+            ids = greedy(trainer, model, prompts, self._length)
             tokenizer: Any = trainer.processing_class
             completions = tokenizer.batch_decode(ids, skip_special_tokens=True)
             columns = {name: [row[name] for row in rows] for name in rows[0] if name != "prompt"}
@@ -93,24 +96,19 @@ class HeldOutCallback(TrainerCallback):
                 prompts=prompts, completions=completions, completion_ids=ids, **columns
             )
             answered += zip(map(prompt_text, prompts), completions, scores, strict=True)
-        shares = gather_object([answered])
-        ordered = [shares[i % ranks][i // ranks] for i in range(len(self._rows))]
-        prompts, completions, scores = zip(*ordered, strict=True)
-        self.history.append(
-            Answers(step=state.global_step, prompts=prompts, completions=completions, scores=scores)
-        )
-        return self.history[-1].score
+        return answered
 
 
-def greedy(trainer: EntropyGRPOTrainer, prompts: list[Any], length: int) -> list[list[int]]:
+def greedy(
+    trainer: EntropyGRPOTrainer, model: Any, prompts: list[Any], length: int
+) -> list[list[int]]:
     """Tokens of the model's most likely completions, at most ``length`` each, up to and with the end of sequence."""
     tokenizer: Any = trainer.processing_class
     ids = [prompt_ids(prompt, tokenizer) for prompt in prompts]
     if trainer.args.rollout_engine == "native":
-        return _greedy_natively(trainer, ids, length)
+        return _greedy_natively(trainer, model, ids, length)
     encoded = tokenizer.pad({"input_ids": ids}, padding_side="left", return_tensors="pt")
     encoded = encoded.to(trainer.accelerator.device)
-    model: Any = trainer.accelerator.unwrap_model(trainer.model)
     was_training = model.training
     model.eval()
     with torch.no_grad(), trainer.accelerator.autocast():
@@ -127,13 +125,13 @@ def greedy(trainer: EntropyGRPOTrainer, prompts: list[Any], length: int) -> list
 
 
 def _greedy_natively(
-    trainer: EntropyGRPOTrainer, prompts: list[list[int]], length: int
+    trainer: EntropyGRPOTrainer, model: Any, prompts: list[list[int]], length: int
 ) -> list[list[int]]:
     sampling = Sampling(
         temperature=0.0, max_new_tokens=length, eos_token_ids=tuple(trainer.eos_token_ids)
     )
     engine = RolloutEngine(
-        model=trainer.accelerator.unwrap_model(trainer.model),
+        model=model,
         sampling=sampling,
         max_live=trainer.args.max_live_sequences,
     )

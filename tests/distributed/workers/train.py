@@ -1,77 +1,68 @@
-"""One optimiser step of the tiny model on fixed rollouts: folder, model, ZeRO stage (0: no DeepSpeed)."""
+"""Optimiser steps of the tiny model with native rollouts, once for every case: folder, model, engine, cases.
+
+The engine is a recipe's section as JSON, the cases are trainer options by name; ``lora: true`` trains an adapter.
+"""
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
-import accelerate
+from accelerate.state import AcceleratorState
+from peft import LoraConfig
+from torch import Tensor
 
+from rlent.config import Engine
+from rlent.sharding import accelerator_config, deepspeed_config, join_processes
 from rlent.trainer import EntropyGRPOTrainer
 from tests.trainer.helpers import make_trainer
 
 
-class FixedRollouts(EntropyGRPOTrainer):
-    """Completions that depend on their prompt and place in the global batch alone."""
+def whole(parameter: Any) -> Tensor:
+    """The sum of a weight, put together where it is in parts."""
+    if not hasattr(parameter, "ds_id"):
+        return parameter.detach().double().sum()
+    import deepspeed
 
-    def _generate_single_turn(self, prompt_ids: Any, *_: Any, **__: Any) -> Any:
-        first = self.accelerator.process_index * len(prompt_ids)
-        rows = range(first, first + len(prompt_ids))
-        return [[5 + (row * 7 + 3 * k) % 20 for k in range(1 + row % 6)] for row in rows], None
-
-
-def zero(stage: int) -> dict[str, Any]:
-    """Trainer arguments for DeepSpeed ZeRO on CPU processes; `use_cpu` would turn DeepSpeed off."""
-    config = {
-        "zero_optimization": {"stage": stage},
-        "train_micro_batch_size_per_gpu": "auto",
-        "gradient_accumulation_steps": "auto",
-        "gradient_clipping": "auto",
-        "zero_force_ds_cpu_optimizer": False,
-        "zero_allow_untested_optimizer": True,
-    }
-    return {
-        "deepspeed": config,
-        "use_cpu": False,
-        "accelerator_config": {"use_configured_state": True},
-    }
+    with deepspeed.zero.GatheredParameters([parameter]):
+        return parameter.detach().double().sum()
 
 
-folder, model, stage = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-if stage:
-    os.environ |= {"DS_ACCELERATOR": "cpu", "ACCELERATE_USE_DEEPSPEED": "true"}
-    ranks = accelerate.PartialState(backend="gloo").num_processes
-    options = zero(stage)
-else:
-    ranks = accelerate.PartialState(cpu=True).num_processes
-    options = {"ddp_backend": "gloo"}
-trainer = make_trainer(
-    FixedRollouts,
-    model,
-    folder / "out",
-    max_steps=1,
-    per_device_train_batch_size=8 // ranks,
-    interventions=[{"forking_tokens": {"fraction": 0.3}}],
-    optim="sgd",
-    learning_rate=0.1,
-    max_grad_norm=1e9,
-    **options,
-)
-trainer.train()
-row = next(row for row in trainer.state.log_history if "reward" in row)
-weights = [
-    parameter.double().sum().item()
-    for parameter in trainer.accelerator.unwrap_model(trainer.model).parameters()
-]
-(folder / f"rank-{trainer.accelerator.process_index}.json").write_text(
-    json.dumps(
-        {
-            "kept_share": row["forking_tokens/kept_share"],
-            "entropy": row["entropy"],
-            "grad_norm": float(row["grad_norm"]),
-            "backend": str(trainer.accelerator.distributed_type),
-            "weights": weights,
-        }
+def run(engine: Engine, options: dict[str, Any], out: Path) -> dict[str, Any]:
+    """Train, and what the run has logged and left."""
+    lora = LoraConfig(r=4, target_modules="all-linear") if options.pop("lora", False) else None
+    config = deepspeed_config(engine, "float32")
+    trainer = make_trainer(
+        EntropyGRPOTrainer,
+        model,
+        out,
+        rollout_engine="native",
+        per_device_train_batch_size=8 // state.num_processes,
+        deepspeed=config,
+        use_cpu=config is None,
+        accelerator_config=accelerator_config(engine),
+        peft_config=lora,
+        **options,
     )
-)
+    trainer.train()
+    parameters = dict(trainer.accelerator.unwrap_model(trainer.model).named_parameters())
+    return {
+        "steps": [row for row in trainer.state.log_history if "loss" in row],
+        "backend": str(trainer.accelerator.distributed_type),
+        "partitioned": sum(
+            getattr(parameter, "ds_numel", 0) > parameter.numel()
+            for parameter in parameters.values()
+        ),
+        "weights": {name: whole(parameter).item() for name, parameter in parameters.items()},
+    }
+
+
+folder, model = Path(sys.argv[1]), Path(sys.argv[2])
+engine = Engine(**json.loads(sys.argv[3]))
+state = join_processes(engine)
+results = {}
+for name, options in json.loads(sys.argv[4]).items():
+    results[name] = run(engine, options, folder / name)
+    # Accelerate keeps the DeepSpeed configuration of the trainer before; the process group stays.
+    AcceleratorState._reset_state()
+(folder / f"rank-{state.process_index}.json").write_text(json.dumps(results))

@@ -1,0 +1,89 @@
+"""From usable rows to the table that a trainer reads."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rlent.data.columns import column_names, column_values
+from rlent.data.prompts import check_column
+from rlent.data.section import DataSource
+from rlent.data.usable import UsableRow
+from rlent.errors import ConfigError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+# TRL takes these for a conversation beside the prompt, or for arguments of its own.
+TRL_COLUMNS = frozenset(
+    {"messages", "chosen", "rejected", "completion", "prompts", "completions", "completion_ids"}
+)
+MADE_COLUMNS = frozenset({"prompt", "answer"})
+SOURCE_COLUMN = "data_source"
+"""The column that names the source of a mixture's row, called so in verl's layout."""
+
+
+def with_prompts(table: "Dataset", source: DataSource, rows: list[UsableRow]) -> "Dataset":
+    """Some rows of a table with `prompt` and, if there are labels, `answer` columns in front.
+
+    The other columns are those that the source asks for, by default all but ``TRL_COLUMNS``. Raises
+    ConfigError when one of them does not exist or has a name that is taken.
+    """
+    from datasets import Dataset, concatenate_datasets
+
+    columns: dict[str, list[Any]] = {"prompt": [row.prompt for row in rows]}
+    if source.answer is not None:
+        columns["answer"] = [row.answer for row in rows]
+    made = Dataset.from_dict(columns)
+    others = _others(table.select([row.index for row in rows]), source)
+    return concatenate_datasets([made, others], axis=1) if others.column_names else made
+
+
+def joined(tables: "Sequence[Dataset]", names: Sequence[str]) -> "Dataset":
+    """The tables of the sources called `names`, one after another; a column that one lacks is null there.
+
+    Every row says its source in ``SOURCE_COLUMN``, unless its table says so already. A single
+    table is given back as it is. Raises ConfigError when columns of one name are of other types.
+    """
+    import pyarrow as pa
+    from datasets import Dataset
+
+    if not names:
+        return tables[0]
+    parts = [_arrow(table, name) for table, name in zip(tables, names, strict=True)]
+    try:
+        return Dataset(pa.concat_tables(parts, promote_options="permissive"))
+    except pa.ArrowException as error:
+        reason = str(error).removeprefix("Unable to merge: ")
+        raise ConfigError(
+            f"the sources have columns of other types: {reason}",
+            key="data.mixture",
+            remedy="name the columns to keep with `columns` of each source",
+        ) from error
+
+
+def _others(table: "Dataset", source: DataSource) -> "Dataset":
+    from datasets import Dataset
+
+    if source.columns is None:
+        left_out = MADE_COLUMNS | TRL_COLUMNS
+        return table.select_columns([c for c in table.column_names if c not in left_out])
+    names = column_names(table)
+    for name, column in source.columns.items():
+        key = f"data.columns.{name}"
+        if name in MADE_COLUMNS | TRL_COLUMNS:
+            raise ConfigError(
+                "a name that rlent or TRL reads in its own way", key=key, expected="another name"
+            )
+        check_column(column, names, "to keep", key)
+    return Dataset.from_dict(
+        {name: list(column_values(table, column)) for name, column in source.columns.items()}
+    )
+
+
+def _arrow(table: "Dataset", name: str) -> Any:
+    rows: Any = table.with_format("arrow")[:]
+    whole = rows.replace_schema_metadata(None)
+    if SOURCE_COLUMN in whole.column_names:
+        return whole
+    import pyarrow as pa
+
+    return whole.append_column(SOURCE_COLUMN, pa.array([name] * len(table), pa.string()))

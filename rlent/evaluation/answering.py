@@ -1,0 +1,120 @@
+"""Answering problems with a model: rlent's own engine generates, the set's reward scores."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from rlent.data import prompt_ids, prompt_text
+from rlent.errors import ConfigError, RlentError
+from rlent.evaluation.answers import Answer
+from rlent.evaluation.problems import Chunk, ProblemSet
+from rlent.evaluation.votes import voting
+from rlent.rollout import Completion, RolloutEngine
+from rlent.rollout.models import check_model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answerer:
+    """One model that answers problems.
+
+    Args:
+        ends: the tokens that end a completion.
+        template_options: arguments of the chat template.
+
+    Raises:
+        ConfigError: the engine cannot sample from such a model.
+    """
+
+    model: Any
+    tokenizer: Any
+    ends: tuple[int, ...]
+    template_options: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        try:
+            check_model(self.model)
+        except ConfigError as error:
+            error.key, error.remedy = "model.name", "only rlent's own engine evaluates"
+            raise
+
+    def answer(self, problems: ProblemSet, chunk: Chunk) -> list[Answer]:
+        """The completions of a chunk's problems, by problem and sample.
+
+        The random numbers of a completion are those of (seed, problem, sample), whatever else is in the chunk. What is
+        left is the rounding of products of other shapes: the same chunk gives the same bits, another one nearly.
+
+        Raises:
+            RlentError: the reward gives something that is no score, or not one per completion.
+        """
+        rows = problems.rows[chunk.start : chunk.stop]
+        engine = RolloutEngine(
+            model=self.model,
+            sampling=problems.sampling(chunk.kind, self.ends),
+            max_live=problems.batch_size,
+        )
+        completions = engine.generate(
+            [prompt_ids(row["prompt"], self.tokenizer, self.template_options) for row in rows],
+            1 if chunk.kind == "greedy" else problems.samples,
+            seed=problems.seed,
+            first=chunk.start,
+        ).completions
+        ids = [completion.token_ids.tolist() for completion in completions]
+        texts = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
+        asked = [rows[completion.prompt] for completion in completions]
+        scores = score(problems, asked, texts, ids)
+        votes = _votes(problems, chunk, completions, texts)
+        return [
+            Answer(
+                problem=chunk.start + completion.prompt,
+                sample=None if chunk.kind == "greedy" else completion.index,
+                prompt=prompt_text(row["prompt"]),
+                reference=row.get("answer"),
+                completion=text,
+                answer=vote,
+                score=value,
+                length=len(completion.token_ids),
+                finish=completion.finish,
+                entropy=completion.entropies.double().mean().item(),
+            )
+            for row, completion, text, value, vote in zip(
+                asked, completions, texts, scores, votes, strict=True
+            )
+        ]
+
+
+def score(
+    problems: ProblemSet,
+    rows: Sequence[Mapping[str, Any]],
+    texts: list[str],
+    ids: list[list[int]],
+) -> list[float | None]:
+    """The reward of each completion, None where it does not apply (None, or NaN, in which TRL writes None).
+
+    Raises:
+        RlentError: a score is infinite, or there is not one per completion.
+    """
+    columns = {name: [row[name] for row in rows] for name in rows[0] if name != "prompt"}
+    scores = problems.reward(
+        prompts=[row["prompt"] for row in rows], completions=texts, completion_ids=ids, **columns
+    )
+    if len(scores) != len(texts):
+        raise RlentError(
+            f"the reward of {problems.name} gave {len(scores)} scores for {len(texts)} completions"
+        )
+    if any(value is not None and math.isinf(value) for value in scores):
+        raise RlentError(f"the reward of {problems.name} gave an infinite score")
+    return [None if value is None or math.isnan(value) else float(value) for value in scores]
+
+
+def _votes(
+    problems: ProblemSet, chunk: Chunk, completions: Sequence[Completion], texts: Sequence[str]
+) -> list[str | None]:
+    """What each drawn completion votes for among those of its problem."""
+    vote = voting(problems.reward)
+    if chunk.kind == "greedy" or vote is None:
+        return [None] * len(texts)
+    pairs = zip(completions, texts, strict=True)
+    by_problem = groupby(pairs, key=lambda pair: pair[0].prompt)
+    return [answer for _, group in by_problem for answer in vote([text for _, text in group])]

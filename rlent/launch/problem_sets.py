@@ -1,0 +1,118 @@
+"""The sets of problems that a recipe's evaluation asks for, loaded and checked."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rlent.config import EvaluationSet, Recipe
+from rlent.config.evaluation import HELD_OUT
+from rlent.data import check_prompt_lengths, load_data, within_bounds
+from rlent.errors import ConfigError
+from rlent.evaluation import ProblemSet
+from rlent.launch.rows import bounded, read_rows, refuse_chat_template, split_rows
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reader:
+    """What prompts are read with."""
+
+    tokenizer: Any
+    context: int
+    """Of the model, in tokens."""
+    length: int
+    """Most tokens of a completion where the evaluation does not say it."""
+    template_options: Mapping[str, Any] | None
+
+
+def load_sets(
+    recipe: Recipe, reader: Reader, names: tuple[str, ...] | None = None
+) -> list[ProblemSet]:
+    """The evaluation's further sets, or those of ``names``.
+
+    Raises:
+        ConfigError: rows cannot be read, are too long, or the reward cannot score them.
+    """
+    sets = {} if recipe.evaluation is None else recipe.evaluation.sets
+    return [
+        _further_set(recipe, name, each, reader)
+        for name, each in sets.items()
+        if names is None or name in names
+    ]
+
+
+def load_held_out(recipe: Recipe, reader: Reader) -> ProblemSet:
+    """The held-out problems as a set of their own, the same ones as in training.
+
+    Raises:
+        ConfigError: as ``load_sets``.
+    """
+    rows = bounded(read_rows(recipe), recipe, reader.tokenizer, reader.template_options)
+    return _problem_set(recipe, None, split_rows(rows, recipe).held_out, reader)
+
+
+def _further_set(recipe: Recipe, name: str, each: EvaluationSet, reader: Reader) -> ProblemSet:
+    with _in_set(name):
+        refuse_chat_template(each.data)
+        loaded = load_data(each.data)
+        loaded = within_bounds(loaded, reader.tokenizer, each.data, reader.template_options)
+        return _problem_set(recipe, name, loaded.rows, reader)
+
+
+def _problem_set(recipe: Recipe, name: str | None, rows: "Dataset", reader: Reader) -> ProblemSet:
+    evaluation = recipe.evaluation
+    assert evaluation is not None
+    each = None if name is None else evaluation.sets[name]
+    length = (each and each.max_completion_length) or evaluation.max_completion_length
+    length = length or reader.length
+    kept = check_prompt_lengths(
+        rows,
+        reader.tokenizer,
+        reader.context,
+        length,
+        too_long="stop" if each is None else each.data.too_long,
+        template_options=reader.template_options,
+    ).rows
+    reward = recipe.scoring((each and each.reward) or evaluation.reward)
+    _check_references(reward, kept, "evaluation.reward" if name is None else "reward")
+    return ProblemSet(
+        name=HELD_OUT if name is None else name,
+        rows=kept.to_list(),
+        reward=reward,
+        length=length,
+        samples=evaluation.samples_of(each),
+        k=evaluation.k_of(each),
+        temperature=evaluation.temperature,
+        top_p=evaluation.top_p,
+        seed=evaluation.seed,
+        batch_size=evaluation.batch_size,
+    )
+
+
+def _check_references(reward: Callable[..., Any], rows: "Dataset", key: str) -> None:
+    """Ask the reward about every row: a reference that it cannot use is found before anything is generated."""
+    columns = {name: list(rows[name]) for name in rows.column_names if name != "prompt"}
+    count = len(rows)
+    try:
+        reward(
+            prompts=list(rows["prompt"]),
+            completions=[""] * count,
+            completion_ids=[[]] * count,
+            **columns,
+        )
+    except ValueError as error:
+        raise ConfigError(str(error), key=key) from error
+
+
+@contextmanager
+def _in_set(name: str) -> Iterator[None]:
+    """Give an error about a set the key of that set."""
+    try:
+        yield
+    except ConfigError as error:
+        if (error.key or "").partition(".")[0] in ("data", "reward"):
+            error.key = f"evaluation.sets.{name}.{error.key}"
+        raise

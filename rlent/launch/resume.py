@@ -1,0 +1,90 @@
+"""Where a run starts: in a new folder, at the checkpoint that ``--resume`` finds, or where it was restarted."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlent.checkpoints import newest_whole, set_aside_after, step_of
+from rlent.config import Recipe
+from rlent.errors import ConfigError
+from rlent.launch.run_folder import ENVIRONMENT_FILE, launch_id, new_run_folder, runs_of
+from rlent.launch.show import say
+
+RESTART_COUNTS = ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT")
+"""Variables in which torchrun and SLURM count how often they have started the same job again."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Start:
+    """The folder of a run, and the checkpoint it goes on from."""
+
+    folder: Path
+    checkpoint: Path | None = None
+
+
+def where_to_start(recipe: Recipe, *, resume: bool, speaks: bool) -> Start:
+    """The start of a run; nothing is written.
+
+    Args:
+        speaks: whether this rank reports checkpoints that are not whole.
+
+    Raises:
+        ConfigError: ``resume``, and no run of this name has a whole checkpoint.
+    """
+    report = say if speaks else _quiet
+    if resume:
+        return _latest(recipe, report)
+    if not any(int(os.environ.get(name, 0)) for name in RESTART_COUNTS):
+        return Start(folder=new_run_folder(recipe))
+    for folder in _launched_before(recipe):
+        if checkpoint := newest_whole(folder, report):
+            return Start(folder=folder, checkpoint=checkpoint)
+    report("restarted before the first checkpoint: starting from the beginning")
+    return Start(folder=new_run_folder(recipe))
+
+
+def make_room(start: Start) -> None:
+    """Set aside what would be taken for newer than the checkpoint that the run goes on from."""
+    if start.checkpoint is not None:
+        set_aside_after(start.folder, step_of(start.checkpoint))
+
+
+def _latest(recipe: Recipe, report: Callable[[str], None]) -> Start:
+    runs = runs_of(recipe)
+    if not runs:
+        raise ConfigError(
+            "there is no run to resume",
+            key="name",
+            expected=f"a folder {Path(recipe.output_dir) / recipe.name}",
+            remedy="start without --resume",
+        )
+    folder = runs[max(runs)]
+    checkpoint = newest_whole(folder, report)
+    if checkpoint is None:
+        raise ConfigError(
+            f"the run {folder} has no whole checkpoint",
+            key="name",
+            remedy="start without --resume; trainer.save_steps says how often one is written",
+        )
+    return Start(folder=folder, checkpoint=checkpoint)
+
+
+def _launched_before(recipe: Recipe) -> list[Path]:
+    """Folders of the runs that the same launch has begun, newest first."""
+    runs = runs_of(recipe)
+    return [
+        runs[number]
+        for number in sorted(runs, reverse=True)
+        if _launch_of(runs[number]) == launch_id()
+    ]
+
+
+def _launch_of(folder: Path) -> str | None:
+    path = folder / ENVIRONMENT_FILE
+    return json.loads(path.read_text(encoding="utf-8")).get("launch") if path.exists() else None
+
+
+def _quiet(text: str) -> None:
+    """For the ranks that leave the talking to the first."""

@@ -1,0 +1,14 @@
+"""Training over many processes: DeepSpeed's configuration, the process group, and weights that are in parts."""
+
+from rlent.sharding.deepspeed_config import deepspeed_config
+from rlent.sharding.gathering import gathered
+from rlent.sharding.gradient_norm import guard_plain_step
+from rlent.sharding.processes import accelerator_config, join_processes
+
+__all__ = [
+    "accelerator_config",
+    "deepspeed_config",
+    "gathered",
+    "guard_plain_step",
+    "join_processes",
+]

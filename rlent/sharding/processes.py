@@ -1,0 +1,47 @@
+"""The processes of a run, joined before anything else asks how many there are."""
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from rlent.config import Engine
+
+
+def join_processes(engine: "Engine") -> Any:
+    """Start the process group that the launcher's environment describes; accelerate's state.
+
+    DeepSpeed runs on CPU processes only if it is told before it is imported, and accelerate only if it is told to use
+    gloo while not being told to use the CPU, which would turn DeepSpeed off without a word.
+    """
+    from accelerate import PartialState
+
+    if torch.accelerator.is_available():
+        return PartialState()
+    if not engine.uses_deepspeed:
+        return PartialState(cpu=True)
+    os.environ |= {"DS_ACCELERATOR": "cpu", "ACCELERATE_USE_DEEPSPEED": "true"}
+    # DeepSpeed needs a process group, also of one process.
+    alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
+    if "WORLD_SIZE" not in os.environ:
+        os.environ |= {**alone, "MASTER_PORT": str(_free_port())}
+    return PartialState(backend="gloo")
+
+
+def accelerator_config(engine: "Engine") -> dict[str, Any] | None:
+    """What TrainingArguments must be told, so that they take the processes that were joined."""
+    from accelerate import PartialState
+
+    joined = bool(PartialState._shared_state)
+    if torch.accelerator.is_available() or not engine.uses_deepspeed or not joined:
+        return None
+    return {"use_configured_state": True}
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
