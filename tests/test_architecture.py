@@ -25,7 +25,7 @@ LAYERS: dict[str, set[str]] = {
     "rollout": {"errors"},
     "evaluation": {"data", "errors", "rollout"},
     "tracking": {"errors", "numerics", "surrogates", "types"},
-    "report": {"errors", "interventions", "tracking"},
+    "report": {"interventions", "numerics", "tracking"},
     "checkpoints": set(),
     "sharding": {"errors"},
 }

@@ -82,10 +82,9 @@ class Evaluation:
                 raise ValueError(
                     f"sets: {name!r} is no name for a set: letters, digits, -, _ and ., and not {HELD_OUT}"
                 )
+        self._check_most("", None)
         for name, each in self.sets.items():
             self._check_most(f"sets: {name}: ", each)
-        if self.problems:
-            self._check_most("", None)
 
     def _check_most(self, where: str, each: EvaluationSet | None) -> None:
         samples = self.samples_of(each)

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rlent.conformance.cases import Case
-from rlent.types import Signal, Tokens
+from rlent.types import Rollouts, Signal, Tokens
 
 
 def tokens_of(case: Case, *, entropy: Float[Tensor, "b t"] | None = None) -> Tokens:
@@ -25,6 +25,28 @@ def tokens_of(case: Case, *, entropy: Float[Tensor, "b t"] | None = None) -> Tok
         group=torch.zeros(len(logp), dtype=torch.int64),
         reward=torch.zeros_like(logp[:, 0]),
         step=0,
+    )
+
+
+def rollouts_of(tokens: Tokens) -> Rollouts:
+    """The generation batch, of one prompt, of which ``tokens`` is the only micro-batch."""
+    rows = len(tokens.mask)
+    empty = torch.zeros(rows, 0, dtype=torch.int64)
+    return Rollouts(
+        prompt_ids=empty,
+        completion_ids=torch.zeros_like(tokens.mask, dtype=torch.int64),
+        mask=tokens.mask,
+        group=tokens.group,
+        old_logp=tokens.old_logp,
+        old_entropy=tokens.old_entropy,
+        ref_logp=tokens.ref_logp,
+        texts=None,
+        reward_parts=tokens.reward.unsqueeze(1),
+        reward_names=("reward",),
+        reward=tokens.reward,
+        truncated=torch.zeros(rows, dtype=torch.bool),
+        answers=None,
+        step=tokens.step,
     )
 
 

@@ -81,23 +81,17 @@ def load_data(section: DataSection) -> LoadedData:
     parts = _parts(section, screen)
     counts = _counts(section, [len(part.rows) for part in parts])
     taken = [part.rows[:count] for part, count in zip(parts, counts, strict=True)]
-    tables = [
-        with_prompts(part.table, part.source, rows) for part, rows in zip(parts, taken, strict=True)
-    ]
+    tables = []
+    for position, (part, rows) in enumerate(zip(parts, taken, strict=True)):
+        with _in_mixture(section, position):
+            tables.append(with_prompts(part.table, part.source, rows))
     all_rows = [row for rows in taken for row in rows]
     loaded = LoadedData(
         rows=joined(tables, [part.name for part in section.mixture]),
         questions=[row.question for row in all_rows],
         places=[row.place for row in all_rows],
         problems=screen.problems,
-        sources=tuple(
-            SourceCount(
-                name=part.source.name,
-                taken=len(rows),
-                unused=0 if is_generated(part.source) else len(part.rows) - len(rows),
-            )
-            for part, rows in zip(parts, taken, strict=True)
-        ),
+        sources=tuple(_count(part, len(rows)) for part, rows in zip(parts, taken, strict=True)),
     )
     return loaded.select(_order(len(all_rows), section.seed)) if section.mixture else loaded
 
@@ -132,6 +126,9 @@ def _parts(section: DataSection, screen: Screen) -> list[_Part]:
 def _part(source: MixturePart, section: DataSection, count: int | None, screen: Screen) -> _Part:
     generated = is_generated(source)
     read = read_source(source, count, section.seed)
+    screen.report_unread(read)
+    if not len(read.table):
+        raise _nothing_left(source, screen.problems)
     names = column_names(read.table)
     maker = row_maker(names, source, section.style, blank_answers=generated)
     size = len(read.table)
@@ -172,6 +169,11 @@ def _counts(section: DataSection, available: list[int]) -> list[int]:
             key="data.mixture",
         )
     return counts
+
+
+def _count(part: _Part, taken: int) -> SourceCount:
+    unused = 0 if is_generated(part.source) else len(part.rows) - taken
+    return SourceCount(name=part.source.name, taken=taken, unused=unused)
 
 
 def _order(count: int, seed: int) -> list[int]:

@@ -26,12 +26,12 @@ class Record:
 
 
 def json_records(file: Path) -> Iterator[Record]:
-    """Rows of JSON lines, or of a list of objects; empty lines are no rows.
+    """Rows of one list of objects, or of JSON lines where the file does not start as a list does.
 
     Raises ConfigError for a list that is not JSON, in which no row has an end.
     """
     start = file.read_bytes().removeprefix(BOM).lstrip()[:1]
-    yield from _list_records(file) if start == b"[" else _line_records(file)
+    yield from _list_records(file) if start == b"[" else json_line_records(file)
 
 
 def csv_records(file: Path) -> Iterator[Record]:
@@ -54,7 +54,8 @@ def csv_records(file: Path) -> Iterator[Record]:
             line = reader.line_num + 1
 
 
-def _line_records(file: Path) -> Iterator[Record]:
+def json_line_records(file: Path) -> Iterator[Record]:
+    """Rows of JSON lines; empty lines are no rows."""
     with file.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             text = line.removeprefix(BOM) if number == 1 else line
@@ -64,7 +65,7 @@ def _line_records(file: Path) -> Iterator[Record]:
 
 def _json_record(text: bytes, line: int) -> Record:
     try:
-        value = json.loads(text.decode("utf-8"))
+        value = json.loads(text.rstrip().decode("utf-8"))
     except UnicodeDecodeError as error:
         return Record(line=line, reason=f"not UTF-8: byte 0x{text[error.start]:02x}")
     except json.JSONDecodeError as error:

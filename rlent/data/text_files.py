@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlent.data.places import Places
 from rlent.data.problems import Problem
-from rlent.data.records import Record, csv_records, json_records
+from rlent.data.records import Record, csv_records, json_line_records, json_records
 from rlent.data.table import SourceTable
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 CHUNK = 10_000
 TEXT_READERS: dict[str, Callable[[Path], Iterator[Record]]] = {
-    ".jsonl": json_records,
+    ".jsonl": json_line_records,
     ".json": json_records,
     ".csv": csv_records,
 }

@@ -36,6 +36,12 @@ class Screen:
     seen: dict[str, tuple[str, str | None]] = field(default_factory=dict)
     """Prompt -> place and answer of the first row that has it."""
 
+    def report_unread(self, read: SourceTable) -> None:
+        """Report the rows that are not in the table. Raises ConfigError where such rows stop the run."""
+        for problem in read.bad:
+            error = ConfigError(problem.reason, key="data.bad_rows")
+            self.problems.report("bad_rows", problem.place, error)
+
     def rows(
         self, read: SourceTable, order: Sequence[int], maker: RowMaker, count: int | None
     ) -> "tuple[Dataset, list[UsableRow]]":
@@ -43,9 +49,6 @@ class Screen:
 
         Raises ConfigError at the first problem that stops the run.
         """
-        for problem in read.bad:
-            error = ConfigError(problem.reason, key="data.bad_rows")
-            self.problems.report("bad_rows", problem.place, error)
         ordered = read.table.select(order)
         places = (read.place(int(row)) for row in order)
         return ordered, list(islice(self._usable(ordered, places, maker), count))

@@ -77,6 +77,20 @@ class SetResult:
         scored = [each.metrics for each in self.problems if each.metrics is not None]
         return bootstrap([metrics[metric] for metrics in scored])
 
+    def rows(self) -> list[dict[str, Any]]:
+        """A table of the problems; the metrics of one that has none are null."""
+        return [
+            {
+                "problem": each.problem,
+                "prompt": each.prompt,
+                "reference": each.reference,
+                **(each.metrics or dict.fromkeys(self.metrics)),
+                "length": each.length,
+                "entropy": each.entropy,
+            }
+            for each in self.problems
+        ]
+
     def logged(self) -> dict[str, float]:
         """All numbers under the names of a training run, ``eval/<set>/pass@1`` and so on."""
         numbers = {**self.metrics, "unscored": float(self.unscored)}
@@ -163,15 +177,3 @@ def _texts(answers: Sequence[Answer]) -> TextStatistics:
         truncated=sum(answer.finish == "length" for answer in answers) / len(answers),
         entropy=_entropy(answers),
     )
-
-
-def as_row(problem: ProblemResult) -> dict[str, Any]:
-    """One row of a table of problems."""
-    return {
-        "problem": problem.problem,
-        "prompt": problem.prompt,
-        "reference": problem.reference,
-        **(problem.metrics or {}),
-        "length": problem.length,
-        "entropy": problem.entropy,
-    }

@@ -19,7 +19,7 @@ import pyarrow as pa
 from rlent.errors import ConfigError
 from rlent.evaluation.answers import Answer, in_order, read_answers, write_answers, write_whole
 from rlent.evaluation.problems import Chunk, ProblemSet
-from rlent.evaluation.results import SetResult, as_row
+from rlent.evaluation.results import SetResult
 
 SUMMARY_FILE = "summary.json"
 SETTINGS_FILE = "settings.json"
@@ -78,9 +78,7 @@ class SetStore:
 
 def write_problems(folder: Path, result: SetResult) -> None:
     """The table of a set's problems."""
-    write_whole(
-        folder / PROBLEMS_FILE, pa.Table.from_pylist([as_row(each) for each in result.problems])
-    )
+    write_whole(folder / PROBLEMS_FILE, pa.Table.from_pylist(result.rows()))
 
 
 def write_summary(folder: Path, results: Sequence[SetResult]) -> None:

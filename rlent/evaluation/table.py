@@ -38,7 +38,7 @@ def _texts(results: Sequence[SetResult]) -> list[str]:
         for kind, texts in result.texts.items():
             lines.append(
                 f"{result.name}, {kind}: {texts.length:.1f} tokens (median {texts.length_median:g}, "
-                f"most {texts.length_max}), {texts.truncated:.1%} cut off, {texts.entropy:.4f} nats"
+                f"longest {texts.length_max}), {texts.truncated:.1%} cut off, {texts.entropy:.4f} nats"
             )
         if result.unscored:
             lines.append(

@@ -5,6 +5,8 @@ To add one, write ``rlent/interventions/<name>.py`` after the pattern of ``forki
 interventions``, and the laws of ``tests/laws``. ``docs/adding-an-intervention.md`` walks through it.
 """
 
+from rlent.interventions.adaptive_entropy import AdaptiveEntropy
+from rlent.interventions.advantage_reweighting import AdvantageReweighting
 from rlent.interventions.archer import Archer
 from rlent.interventions.aspo import ASPO
 from rlent.interventions.bapo import BAPO
@@ -14,7 +16,10 @@ from rlent.interventions.clip_higher import ClipHigher
 from rlent.interventions.clip_preserve import ClipPreserve
 from rlent.interventions.dcpo_clip import DCPOClip
 from rlent.interventions.dynamic_sampling import DynamicSampling
+from rlent.interventions.edge_grpo import EdgeGRPO
+from rlent.interventions.entropy_advantage import EntropyAdvantage
 from rlent.interventions.entropy_band import EntropyBand
+from rlent.interventions.entropy_bonus import EntropyBonus
 from rlent.interventions.entropy_weighted_reward import EntropyWeightedReward
 from rlent.interventions.erc import ERC
 from rlent.interventions.forking_otsu import ForkingOtsu
@@ -32,6 +37,8 @@ from rlent.interventions.stages import (
     StepStatistics,
     implemented_stages,
 )
+from rlent.interventions.steer import Steer
+from rlent.interventions.w_reinforce import WReinforce
 
 TABLE: dict[str, type[Intervention]] = {
     cls.name: cls
@@ -53,6 +60,13 @@ TABLE: dict[str, type[Intervention]] = {
         ASPO,
         DCPOClip,
         BAPO,
+        AdvantageReweighting,
+        Steer,
+        EntropyAdvantage,
+        EdgeGRPO,
+        WReinforce,
+        EntropyBonus,
+        AdaptiveEntropy,
     )
 }
 
@@ -63,6 +77,8 @@ __all__ = [
     "NEEDS",
     "STAGES",
     "TABLE",
+    "AdaptiveEntropy",
+    "AdvantageReweighting",
     "Archer",
     "Chain",
     "ClipCov",
@@ -70,7 +86,10 @@ __all__ = [
     "ClipPreserve",
     "DCPOClip",
     "DynamicSampling",
+    "EdgeGRPO",
+    "EntropyAdvantage",
     "EntropyBand",
+    "EntropyBonus",
     "EntropyWeightedReward",
     "ForkingOtsu",
     "ForkingTokens",
@@ -81,7 +100,9 @@ __all__ = [
     "Mean",
     "Metrics",
     "PositiveLikelihood",
+    "Steer",
     "StepStatistics",
+    "WReinforce",
     "chain",
     "implemented_stages",
 ]

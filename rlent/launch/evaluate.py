@@ -5,13 +5,13 @@ import json
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from rlent.config import Engine, Evaluation, Recipe
+from rlent.config import Engine, Evaluation, Recipe, load_recipe
 from rlent.config.evaluation import HELD_OUT
 from rlent.data import context_length, load_tokenizer, prompt_ids
 from rlent.errors import ConfigError
@@ -27,6 +27,7 @@ from rlent.evaluation import (
     write_summary,
 )
 from rlent.launch.problem_sets import Reader, load_held_out, load_sets
+from rlent.launch.run_folder import RECIPE_FILE
 from rlent.launch.show import say, set_line
 from rlent.launch.weights import Weights, find_weights
 from rlent.sharding import join_processes
@@ -109,7 +110,11 @@ def _plan(
         length=length,
         template_options=option(recipe, "chat_template_kwargs"),
     )
-    held_out = [load_held_out(recipe, reader)] if HELD_OUT in wanted else []
+    held_out = []
+    if HELD_OUT in wanted:
+        if weights.run is not None:
+            _check_held_out(recipe, weights.run)
+        held_out = [load_held_out(recipe, reader)]
     folder = Path(recipe.output_dir) / "evaluations" / recipe.name / weights.label
     return _Plan(
         recipe=recipe,
@@ -144,6 +149,30 @@ def _wanted(evaluation: Evaluation, names: Sequence[str]) -> tuple[str, ...]:
                 where="command line",
             )
     return tuple(names) or there
+
+
+def _check_held_out(recipe: Recipe, run: Path) -> None:
+    """Raise ConfigError unless the run held out the problems that the recipe holds out."""
+    here, there = _held_out_from(recipe), _held_out_from(load_recipe(run / RECIPE_FILE))
+    if differ := [name for name, value in here.items() if there[name] != value]:
+        raise ConfigError(
+            f"{run} held other problems out: it may have been trained on some of these",
+            key=differ[0],
+            expected=f"that of {run / RECIPE_FILE}",
+            remedy=f"evaluate {run / RECIPE_FILE}, or name other sets with --set",
+        )
+
+
+def _held_out_from(recipe: Recipe) -> dict[str, Any]:
+    """What the choice of held-out problems follows from: the rows, not how they are put into words."""
+    worded = {"prompt": None, "system": None, "style": "chat", "chat_template": None}
+    evaluation = recipe.evaluation
+    data = None if evaluation is None else evaluation.data
+    return {
+        "data": replace(recipe.data, **worded),
+        "evaluation.data": None if data is None else replace(data, **worded),
+        "evaluation.problems": 0 if evaluation is None else evaluation.problems,
+    }
 
 
 def _settings(plan: _Plan, problems: ProblemSet) -> dict[str, Any]:

@@ -17,8 +17,12 @@ def report(folders: Sequence[Path], output: Path | None, most: int) -> int:
     """Write the page of some runs; returns the exit status.
 
     Raises:
-        ConfigError: a folder holds no run, or the page cannot be put where it was asked for.
+        ConfigError: a folder holds no run, the page cannot be put where it was asked for, or ``most`` is not positive.
     """
+    if most < 1:
+        raise ConfigError(
+            "a report needs completions", key="--completions", expected="1 or more", given=most
+        )
     runs = [run_files(folder) for folder in folders]
     page = output or (folders[0] if len(folders) == 1 else Path()) / PAGE_FILE
     if not page.parent.is_dir() or page.is_dir():

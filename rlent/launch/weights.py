@@ -25,6 +25,8 @@ class Weights:
     revision: str | None
     label: str
     """A short name for a folder."""
+    run: Path | None = None
+    """The run that trained them, if they lie in its folder."""
 
     @property
     def base(self) -> str:
@@ -37,7 +39,10 @@ class Weights:
 
     @property
     def identity(self) -> list[Any]:
-        """What tells these weights from others: files with size and time of change, or the commit on the hub."""
+        """What tells these weights from others: files with size and time of change, or the commit on the hub.
+
+        Of an adapter, the name of the model below it as well.
+        """
         folder = Path(self.path)
         if not folder.is_dir():
             from transformers import AutoConfig
@@ -45,7 +50,8 @@ class Weights:
             config = AutoConfig.from_pretrained(self.path, revision=self.revision)
             return [self.path, config._commit_hash]
         files = sorted(path for path in folder.iterdir() if path.suffix in _WEIGHTS)
-        return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+        found = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+        return found if self.base == self.path else [*found, self.base]
 
 
 def find_weights(recipe: Recipe, checkpoint: str | None) -> Weights:
@@ -64,9 +70,9 @@ def find_weights(recipe: Recipe, checkpoint: str | None) -> Weights:
     if not folder.is_dir():
         return _named_model(checkpoint)
     found = folder if _holds_model(folder) else _of_run(folder)
-    in_run = (found.parent / RECIPE_FILE).is_file()
-    label = f"{found.parent.resolve().name}-{found.name}" if in_run else found.resolve().name
-    return Weights(path=str(found), revision=None, label=label)
+    run = found.parent if (found.parent / RECIPE_FILE).is_file() else None
+    label = found.resolve().name if run is None else f"{run.resolve().name}-{found.name}"
+    return Weights(path=str(found), revision=None, label=label, run=run)
 
 
 def _named_model(name: str) -> Weights:

@@ -37,8 +37,8 @@ def draw_plots(runs: Sequence[RunFiles], folder: Path) -> list[Path]:
     """Draw the metrics of all runs together and the tokens of each; returns the files, a PNG and a PDF of each figure.
 
     ``curves``, ``rewards``, ``lengths``, ``time``: panels of metrics, mean over seeds and their range. For each run
-    with rollouts ``entropy-RUN`` (shares of tokens in entropy classes over steps), ``positions-RUN`` and, with two steps
-    or more, ``forking-RUN``.
+    with rollouts ``entropy-RUN`` (shares of tokens in entropy classes over steps), ``positions-RUN`` and, with two
+    steps or more, ``forking-RUN``.
     """
     import matplotlib.style
 

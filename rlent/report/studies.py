@@ -22,7 +22,7 @@ def read_curve(run: Path, metric: str) -> Curve:
 
 def curve_of(rows: Iterable[Mapping[str, Any]], metric: str) -> Curve:
     """A metric of the lines of ``metrics.jsonl``."""
-    return {row["step"]: row[metric] for row in rows if row.get(metric) is not None}
+    return {row["step"]: float(row[metric]) for row in rows if row.get(metric) is not None}
 
 
 def final(curve: Curve) -> float:

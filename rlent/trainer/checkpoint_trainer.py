@@ -13,6 +13,7 @@ from rlent.checkpoints import UNFINISHED, publish
 from rlent.errors import CheckpointError
 from rlent.trainer.generation import RolloutTrainer
 from rlent.trainer.metrics import MeanMetrics
+from rlent.trainer.sampler import EpochOrder
 
 RANK_FILE = "rank-{}.pt"
 
@@ -30,6 +31,12 @@ class CheckpointTrainer(RolloutTrainer):
     """Where a checkpoint is being written, or None."""
     _loss_to_go_on: tuple[torch.Tensor, int] | None
     """From a checkpoint: the loss since the last log line, and the step of that line."""
+
+    def _get_train_sampler(self, dataset: Any = None) -> Any:
+        sampler = super()._get_train_sampler(dataset)
+        if not self.shuffle_dataset:
+            return sampler
+        return EpochOrder(sampler, lambda: int(self.state.epoch or 0))
 
     def _get_output_dir(self, trial: Any) -> str:
         return super()._get_output_dir(trial) if self._staging is None else str(self._staging)
@@ -140,7 +147,8 @@ class CheckpointTrainer(RolloutTrainer):
             )
         if state["ranks"] != ranks and state["waiting"] is not None:
             raise CheckpointError(
-                f"the checkpoint holds rollouts that {state['ranks']} processes were training on, this run has {ranks}\n"
+                f"the checkpoint holds rollouts of which {state['ranks']} processes have a part each, and this run has "
+                f"{ranks} processes\n"
                 f"  change: resume with {state['ranks']} processes, or from a checkpoint whose step is a multiple of "
                 f"{self.args.steps_to_fresh_rollouts}"
             )

@@ -28,6 +28,7 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     "_save_checkpoint": ("self", "model", "trial"),
     "_load_optimizer_and_scheduler": ("self", "checkpoint"),
     "_load_rng_state": ("self", "checkpoint"),
+    "_get_train_sampler": ("self", "dataset"),
     "_get_output_dir": ("self", "trial"),
     "_get_grad_norm": ("self", "model", "grad_norm"),
     "compute_loss": ("self", "model", "inputs", "return_outputs", "num_items_in_batch"),
@@ -83,6 +84,14 @@ def check_contract() -> None:
         "GRPOTrainer._get_per_token_logps_and_entropies": SCORING_PARAMETERS,
         "utils.add_fused_lm_head": FUSED_HEAD,
         "utils.use_adapter": ("model", "adapter_name"),
+        "utils.RepeatSampler": (
+            "data_source",
+            "mini_repeat_count",
+            "batch_size",
+            "repeat_count",
+            "shuffle",
+            "seed",
+        ),
     }
     for path, parameters in expected.items():
         owner, name = path.split(".")

@@ -128,7 +128,9 @@ def test_templates_that_cannot_work(template: str, part: str, failing: Failing) 
 
 def test_a_template_needs_a_value_in_every_row(failing: Failing) -> None:
     rows = [{"prompt": "a", "hint": None, "answer": "1"}]
-    assert "rows.jsonl:1: no value in the column 'hint'" in str(failing(rows, prompt="{prompt}{hint}"))
+    assert "rows.jsonl:1: no value in the column 'hint'" in str(
+        failing(rows, prompt="{prompt}{hint}")
+    )
 
 
 def test_answers_are_the_text_of_scalars(load: Load) -> None:

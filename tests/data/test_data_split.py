@@ -74,3 +74,10 @@ def test_separate_needs_enough_prompts_on_both_sides() -> None:
     assert caught.value.expected == "at most 1"
     with pytest.raises(ConfigError, match="every training prompt is held out"):
         separate(_plain(["a", "a"]), _plain(["a", "b"]), 1)
+
+
+def test_separate_knows_a_question_under_another_template() -> None:
+    train, held_out = _plain(["a. Think.", "b. Think.", "c. Think."]), _plain(["b!", "x!"])
+    split = separate(train, held_out, 2, (["a", "b", "c"], ["b", "x"]))
+    assert split.train["prompt"][:] == ["a. Think.", "c. Think."]
+    assert (len(split.held_out), split.removed) == (2, 1)

@@ -7,13 +7,18 @@ from rlent.interventions import (
     ASPO,
     BAPO,
     ERC,
+    AdaptiveEntropy,
+    AdvantageReweighting,
     Archer,
     ClipCov,
     ClipHigher,
     ClipPreserve,
     DCPOClip,
     DynamicSampling,
+    EdgeGRPO,
+    EntropyAdvantage,
     EntropyBand,
+    EntropyBonus,
     EntropyWeightedReward,
     ForkingOtsu,
     ForkingTokens,
@@ -22,6 +27,8 @@ from rlent.interventions import (
     KLCov,
     MajorityVote,
     PositiveLikelihood,
+    Steer,
+    WReinforce,
 )
 
 CONFIGS: dict[str, list[Intervention]] = {
@@ -90,6 +97,17 @@ CONFIGS: dict[str, list[Intervention]] = {
         BAPO(target=0.9, low=None),
         BAPO(target=5.0, high=(1.2, 2.0), as_released=True),
     ],
+    "advantage_reweighting": [AdvantageReweighting()],
+    "steer": [
+        Steer(),
+        Steer(as_released=True),
+        Steer(shape="linear", max_weight=1.2),
+    ],
+    "entropy_advantage": [EntropyAdvantage()],
+    "edge_grpo": [EdgeGRPO()],
+    "w_reinforce": [WReinforce(), WReinforce(positive=None, reward="right")],
+    "entropy_bonus": [EntropyBonus(), EntropyBonus(weight=0.1, tokens="selected")],
+    "adaptive_entropy": [AdaptiveEntropy(), AdaptiveEntropy(initial=0.003, tokens="selected")],
 }
 
 ALL = [config for configs in CONFIGS.values() for config in configs]
@@ -99,7 +117,7 @@ def of_a_micro_batch(config: Intervention) -> bool:
     """Takes a statistic of one micro-batch, so that the split matters."""
     if getattr(config, "scope", "global") in ("micro_batch", "rank"):
         return True
-    return isinstance(config, BAPO) or (isinstance(config, Archer) and config.as_released)
+    return isinstance(config, BAPO | Steer) or (isinstance(config, Archer) and config.as_released)
 
 
 SPLIT_INVARIANT = [config for config in ALL if not of_a_micro_batch(config)]

@@ -69,6 +69,15 @@ class Browser:
         self._post(f"element/{element}/clear", {})
         self._post(f"element/{element}/value", {"text": text})
 
+    def choose(self, selector: str, value: str) -> None:
+        """Choose an option of a select element, as far as the page can tell."""
+        script = """
+            const select = document.querySelector(arguments[0]);
+            select.value = arguments[1];
+            select.dispatchEvent(new Event("change"));
+        """
+        self.run(script, selector, value)
+
     def keys(self, *names: str) -> None:
         """Press and release keys at whatever has the focus; names as in ``KEYS``, or characters."""
         pressed = [KEYS.get(name, name) for name in names]
@@ -86,8 +95,11 @@ class Browser:
         self._devtools("Emulation.setDeviceMetricsOverride", size)
 
     def prefer(self, scheme: str) -> None:
-        """``light`` or ``dark``."""
-        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        """``light`` or ``dark``; without motion, so that nothing moves between a look and a click."""
+        features = [
+            {"name": "prefers-color-scheme", "value": scheme},
+            {"name": "prefers-reduced-motion", "value": "reduce"},
+        ]
         self._devtools("Emulation.setEmulatedMedia", {"features": features})
 
     def screenshot(self, path: Path) -> None:

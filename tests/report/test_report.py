@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from rlent.report.curves import draw_curves
-from rlent.report.forking import rank_forking_tokens
 from rlent.report.studies import draw_study, final, print_study, read_curve
 
 
@@ -18,23 +17,6 @@ def test_curves_draw_the_metrics_that_are_there(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     draw_curves(tmp_path / "metrics.jsonl", tmp_path / "curves.png")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
-
-
-def rollout(tokens: list[str], entropies: list[float], selected: list[bool]) -> dict[str, list]:
-    return {"token": tokens, "entropy": entropies, "selected": selected}
-
-
-def test_forking_tokens_are_ranked_by_mean_entropy() -> None:
-    rollouts = [
-        rollout(["the", "so", "1"], [0.5, 2.0, 0.1], [False, True, False]),
-        rollout(["the", "so", "rare"], [1.5, 1.0, 9.0], [True, True, True]),
-    ]
-    ranked = rank_forking_tokens(rollouts, minimum=2)
-    assert [(token.text, token.entropy, token.count, token.kept) for token in ranked] == [
-        ("so", 1.5, 2, 1.0),
-        ("the", 1.0, 2, 0.5),
-    ]
-    assert [token.text for token in rank_forking_tokens(rollouts, minimum=1, top=1)] == ["rare"]
 
 
 def write_run(folder: Path, values: dict[int, float]) -> Path:

@@ -90,3 +90,75 @@ def test_no_half_written_file_is_ever_read(log: RolloutLog, tmp_path: Path) -> N
     folder.mkdir()
     (folder / "step-000001.rank-0.unfinished").write_bytes(b"half")
     assert read_rollouts(folder) == []
+
+
+def drifting(log_ratios: list[float], advantages: list[float]) -> tuple[Any, Any]:
+    """One completion whose tokens have these log-ratios and advantages."""
+    mask = torch.ones(1, len(log_ratios), dtype=torch.bool)
+    tokens = make_tokens(1, len(log_ratios), mask=mask)
+    logp = tokens.old_logp + torch.tensor([log_ratios], dtype=torch.float64)
+    signal = make_signal(tokens, low=0.8, high=1.28)
+    advantage = torch.tensor([advantages], dtype=torch.float64)
+    return replace(tokens, logp=logp), replace(signal, advantage=advantage)
+
+
+def test_clipped_in_any_update_and_preserved_with_a_share_of_gradient(tmp_path: Path) -> None:
+    log = RolloutLog(tmp_path, Words(), ["digits"], clip_level="token")
+    # Outside and clipped, outside on the side that PPO does not clip, inside; then each of these on the other side.
+    first, signal = drifting([0.3, 0.3, 0.0, -0.3, -0.3, 0.0], [1.0, -1.0, 1.0, -1.0, 1.0, -1.0])
+    later, _ = drifting([0.0, 0.0, 0.3, 0.0, 0.0, -0.3], [1.0] * 6)
+    log.start(make_rollouts(first))
+    row = torch.tensor([0])
+    log.record(row, first, signal)
+    log.record(row, later, replace(signal, keep_high=0.5 * torch.ones_like(signal.keep_high)))
+    log.flush()
+    (record,) = read_rollouts(tmp_path)
+    assert record["clipped"] == [True, False, True, True, False, True]
+    assert record["preserved"] == [False, False, True, False, False, False]
+    assert record["logp"] == pytest.approx(first.logp[0].tolist())
+
+
+def test_preserved_below_is_read_from_the_lower_share(tmp_path: Path) -> None:
+    log = RolloutLog(tmp_path, Words(), ["digits"], clip_level="token")
+    tokens, signal = drifting([-0.3, 0.3], [-1.0, 1.0])
+    log.start(make_rollouts(tokens))
+    kept = 0.5 * torch.ones_like(signal.keep_low)
+    log.record(torch.tensor([0]), tokens, replace(signal, keep_low=kept))
+    log.flush()
+    (record,) = read_rollouts(tmp_path)
+    assert record["clipped"] == [True, True]
+    assert record["preserved"] == [True, False]
+
+
+def test_a_sequence_is_clipped_as_a_whole(tmp_path: Path) -> None:
+    log = RolloutLog(tmp_path, Words(), ["digits"], clip_level="sequence")
+    tokens, signal = drifting([0.9, 0.0, 0.0], [1.0, 1.0, 1.0])  # geometric mean e^0.3 > 1.28
+    log.start(make_rollouts(tokens))
+    log.record(torch.tensor([0]), tokens, signal)
+    log.flush()
+    (record,) = read_rollouts(tmp_path)
+    assert record["clipped"] == [True, True, True]
+
+
+def test_masked_junk_does_not_reach_the_marks(tmp_path: Path) -> None:
+    log = RolloutLog(tmp_path, Words(), ["digits"], clip_level="token")
+    tokens, signal = drifting([0.3, 0.0, 0.3], [1.0, 1.0, 1.0])
+    mask = torch.tensor([[True, False, True]])
+    logp = tokens.logp.detach().clone()
+    logp[0, 1] = torch.nan
+    tokens = replace(tokens, logp=logp, mask=mask)
+    log.start(make_rollouts(tokens))
+    log.record(torch.tensor([0]), tokens, signal)
+    log.flush()
+    (record,) = read_rollouts(tmp_path)
+    assert record["clipped"] == [True, True]
+
+
+def test_without_a_level_nothing_is_said_about_clipping(log: RolloutLog, tmp_path: Path) -> None:
+    tokens = make_tokens(dtype=torch.float32)
+    log.start(make_rollouts(tokens))
+    log.record(torch.arange(4), tokens, make_signal(tokens))
+    log.flush()
+    rows = read_rollouts(tmp_path / "rollouts")
+    assert len(rows) == 4
+    assert all("clipped" not in row and "preserved" not in row for row in rows)

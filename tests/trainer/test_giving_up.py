@@ -178,6 +178,7 @@ def test_drawn_prompts_go_on_after_a_checkpoint(tiny_folder: Path, tmp_path: Pat
         max_steps=2,
         gradient_accumulation_steps=2,
         **options,
+    )
     again.create_optimizer_and_scheduler(2)
     again._load_optimizer_and_scheduler(str(tmp_path / "first" / "checkpoint-2"))
     assert again._fresh_prompts.drawn == first._fresh_prompts.drawn > 0

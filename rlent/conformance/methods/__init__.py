@@ -5,21 +5,26 @@ returns outputs under the names that the file uses. Formulas live in the library
 released code names and normalises things. To cover a method, write its function and one line in its family's table.
 """
 
+from rlent.conformance.methods.advantages import ADVANTAGE_METHODS
 from rlent.conformance.methods.clipping import CLIPPING_METHODS
 from rlent.conformance.methods.method import Method, Outputs
-from rlent.conformance.methods.rewards import REWARD_METHODS
+from rlent.conformance.methods.penalties import PENALTY_METHODS
 from rlent.conformance.methods.selection import SELECTION_METHODS
 from rlent.conformance.methods.surrogates import SURROGATE_METHODS
+from rlent.conformance.methods.weights import WEIGHT_METHODS
 
 METHODS: dict[str, Method] = {
     **SELECTION_METHODS,
     **CLIPPING_METHODS,
-    **REWARD_METHODS,
+    **ADVANTAGE_METHODS,
+    **WEIGHT_METHODS,
+    **PENALTY_METHODS,
     **SURROGATE_METHODS,
 }
 
 KNOWN: dict[str, str] = {
     "trl_high_entropy_mask": "keeps all ties; rlent keeps exactly k",
+    "edge_grpo": "padding enters its entropies, and gradient flows through them; in rlent neither does",
 }
 """Methods that are not compared because rlent differs on purpose, and how."""
 

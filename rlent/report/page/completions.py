@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, UInt
 from numpy import ndarray
 
 from rlent.report.page.blocks import column_block, json_block
@@ -78,7 +78,7 @@ def _numbering(listed: Sequence[Sequence[str]]) -> dict[str, int]:
 
 
 def _token_columns(
-    run: Shown, rows: Int[ndarray, " j"], texts: Int[ndarray, " v"]
+    run: Shown, rows: Int[ndarray, " j"], texts: UInt[ndarray, " v"]
 ) -> dict[str, ndarray]:
     trace, places = run.trace, run.trace.completions_at(rows)
     return {
@@ -91,11 +91,11 @@ def _token_columns(
     }
 
 
-def _in_steps(values: ndarray, step: float) -> Int[ndarray, " i"]:
+def _in_steps(values: ndarray, step: float) -> UInt[ndarray, " i"]:
     return np.clip(np.rint(values / step), 0, 65535).astype(np.uint16)
 
 
-def _flags(run: Shown, places: Int[ndarray, " i"]) -> Int[ndarray, " i"]:
+def _flags(run: Shown, places: Int[ndarray, " i"]) -> UInt[ndarray, " i"]:
     flags = _bit(run.trace.selected, places, SELECTED)
     flags |= _bit(run.trace.clipped, places, CLIPPED)
     flags |= _bit(run.trace.preserved, places, PRESERVED)
@@ -106,7 +106,7 @@ def _flags(run: Shown, places: Int[ndarray, " i"]) -> Int[ndarray, " i"]:
 
 def _bit(
     marked: Bool[ndarray, " m"] | None, places: Int[ndarray, " i"], bit: int
-) -> Int[ndarray, " i"]:
+) -> UInt[ndarray, " i"]:
     if marked is None:
         return np.zeros(len(places), dtype=np.uint8)
     return marked[places].astype(np.uint8) * np.uint8(bit)

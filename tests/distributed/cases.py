@@ -1,0 +1,72 @@
+"""What is trained in the comparisons of one process with many."""
+
+import json
+from typing import Any
+
+FOUR_IDEAS: list[dict[str, Any]] = [
+    {"entropy_weighted_reward": {}},
+    {"forking_tokens": {"fraction": 0.3, "denominator": "all"}},
+    {"entropy_band": {}},
+    {"clip_preserve": {}},
+]
+STEPS = {
+    "interventions": FOUR_IDEAS,
+    "max_steps": 3,
+    "num_iterations": 2,
+    "gradient_accumulation_steps": 2,
+}
+CASES: dict[str, dict[str, Any]] = {
+    "plain": STEPS,
+    "kl": {**STEPS, "beta": 0.1},
+    "lora": {**STEPS, "lora": True},
+    "kl and lora": {**STEPS, "beta": 0.1, "lora": True},
+    "exact kl": {
+        **STEPS,
+        "interventions": [*FOUR_IDEAS, {"kl_anchor": {"weight": 0.1, "estimator": "exact"}}],
+    },
+    "in parts, refilled": {
+        **STEPS,
+        "interventions": [{"dynamic_sampling": {}}, *FOUR_IDEAS],
+        "tokens_per_micro_batch": 40,
+    },
+}
+"""Trainer options by the name of the case."""
+
+ENGINES: dict[str, dict[str, Any]] = {
+    "data parallel": {},
+    "zero 0": {"zero": 0},
+    "zero 1": {"zero": 1},
+    "zero 2": {"zero": 2},
+    "zero 3": {"zero": 3, "keep_gathered": 0},
+}
+"""Recipe sections; nothing is small enough to stay whole in the last."""
+
+
+def arguments(engine: dict[str, Any], cases: dict[str, Any] = CASES) -> tuple[str, str]:
+    """Engine and cases as ``workers/train.py`` takes them."""
+    return json.dumps(engine), json.dumps(cases)
+
+
+NOT_COMPARED = ("time", "per_second")
+"""Parts of the names of metrics that measure the machine."""
+BY_MICRO_BATCH = ("clip_ratio/low_min", "clip_ratio/high_max")
+"""TRL's means over micro-batches of an extreme of each: they depend on what the micro-batches are."""
+
+
+def largest_difference(one: dict[str, Any], many: dict[str, Any], *, parts: bool = False) -> float:
+    """Of all metrics of all steps, which must be the same, relative above 1 and absolute below.
+
+    Args:
+        parts: whether micro-batches were split further, and so not alike.
+    """
+    left_out = (*NOT_COMPARED, *(BY_MICRO_BATCH if parts else ()))
+    assert len(one["steps"]) == len(many["steps"]) == STEPS["max_steps"]
+    differences = []
+    for mine, theirs in zip(one["steps"], many["steps"], strict=True):
+        assert mine.keys() == theirs.keys()
+        differences += [
+            abs(mine[name] - theirs[name]) / max(1.0, abs(mine[name]))
+            for name in mine
+            if not any(word in name for word in left_out)
+        ]
+    return max(differences)

@@ -1,0 +1,40 @@
+"""One recipe on one process and on two, plain and under every stage of ZeRO: the same numbers."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.distributed.cases import CASES, ENGINES, arguments, largest_difference
+from tests.distributed.processes import launch
+
+
+@pytest.fixture(scope="module")
+def one_process(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
+    folder = tmp_path_factory.mktemp("one")
+    return launch("train.py", 1, folder, str(tiny_folder), *arguments({}))[0]
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def two_processes(
+    request: pytest.FixtureRequest, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, list[dict]]:
+    folder = tmp_path_factory.mktemp("two")
+    engine = ENGINES[request.param]
+    return request.param, launch("train.py", 2, folder, str(tiny_folder), *arguments(engine))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_train_as_one(
+    one_process: dict, two_processes: tuple[str, list[dict]], case: str
+) -> None:
+    """Loss, gradient norm, every metric, and the weights at the end."""
+    engine, (first, second) = two_processes
+    one, two = one_process[case], first[case]
+    assert two["backend"] == f"DistributedType.{'DEEPSPEED' if 'zero' in engine else 'MULTI_CPU'}"
+    assert (two["partitioned"] == len(two["weights"])) == (engine == "zero 3")
+    assert largest_difference(one, two, parts="parts" in case) < 1e-5
+    assert all(row["grad_norm"] > 0 for row in two["steps"])
+    assert 0 < two["steps"][0]["forking_tokens/kept_share"] < 1
+    assert two["weights"] == pytest.approx(one["weights"], rel=1e-5, abs=1e-5)
+    assert second[case]["weights"] == two["weights"]
