@@ -77,6 +77,7 @@ class Screen:
     def _stays(self, prompt: Prompt, answer: str | None, place: str) -> bool:
         text = prompt_text(prompt)
         first, other = self.seen.setdefault(text, (place, answer))
+        # Not equality: a mixture may name one file twice.
         if first is place:
             return True
         contradicts = " with another answer" if other != answer else ""

@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -47,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Options of a command line; overrides may stand before and after flags, which argparse alone refuses."""
+    argv = sys.argv[1:] if argv is None else list(argv)
     parser = build_parser()
     options, rest = parser.parse_known_args(argv)
     stray = [word for word in rest if word.startswith("-") or not hasattr(options, "overrides")]
@@ -54,6 +56,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error(f"unrecognized arguments: {' '.join(stray)}")
     if rest:
         options.overrides = [*options.overrides, *rest]
+    options.command_line = argv
     return options
 
 
@@ -78,6 +81,31 @@ def build_parser() -> argparse.ArgumentParser:
     _recipe_arguments(train)
     train.add_argument(
         "--resume", action="store_true", help="continue the latest run of this recipe's name"
+    )
+    launch = _command(
+        commands,
+        "launch",
+        _launch,
+        "train on many processes and nodes, by torchrun",
+        "Starts torchrun with `rlent train RECIPE` on this node; run it on every node, with the same --head. Inside a "
+        "SLURM job it takes the nodes from SLURM, and starts itself on all of them. A worker that dies is restarted "
+        "with all others up to --max-restarts times, from the newest whole checkpoint. docs/launching.md has the plain "
+        "commands for torchrun, accelerate and deepspeed.",
+    )
+    _recipe_arguments(launch)
+    launch.add_argument("--nodes", type=int, metavar="N", help="default: SLURM's, or 1")
+    launch.add_argument(
+        "--processes-per-node", type=int, metavar="M", help="default: one per accelerator, or 1"
+    )
+    launch.add_argument(
+        "--head", metavar="HOST[:PORT]", help="node where all meet; default: the first of SLURM's"
+    )
+    launch.add_argument("--max-restarts", type=int, default=0, metavar="K", help="default: 0")
+    launch.add_argument(
+        "--resume", action="store_true", help="continue the latest run of this recipe's name"
+    )
+    launch.add_argument(
+        "--dry-run", action="store_true", help="print the command and do nothing else"
     )
     check = _command(
         commands,
@@ -239,6 +267,32 @@ def _train(options: argparse.Namespace) -> int:
     from rlent.launch.train import train
 
     return train(recipe, resume=options.resume)
+
+
+def _launch(options: argparse.Namespace) -> int:
+    from rlent.config import load_recipe
+    from rlent.launch.launcher import Launch, command_of, run
+
+    recipe = load_recipe(options.recipe, options.overrides)
+    launch = Launch(
+        train=[
+            str(options.recipe),
+            *options.overrides,
+            *(["--resume"] if options.resume else []),
+        ],
+        written=options.command_line,
+        name=recipe.name,
+        nodes=options.nodes,
+        processes_per_node=options.processes_per_node,
+        head=options.head,
+        max_restarts=options.max_restarts,
+    )
+    command = command_of(launch, os.environ)
+    if options.dry_run:
+        print(command)
+        return 0
+    run(command)
+    return 0
 
 
 def _check(options: argparse.Namespace) -> int:

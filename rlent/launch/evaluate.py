@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -164,12 +164,16 @@ def _check_held_out(recipe: Recipe, run: Path) -> None:
 
 
 def _held_out_from(recipe: Recipe) -> dict[str, Any]:
-    """What the choice of held-out problems follows from: the rows, not how they are put into words."""
+    """What the choice of held-out problems follows from, by its key: the rows, not how they are put into words."""
     worded = {"prompt": None, "system": None, "style": "chat", "chat_template": None}
     evaluation = recipe.evaluation
     data = None if evaluation is None else evaluation.data
     return {
-        "data": replace(recipe.data, **worded),
+        **{
+            f"data.{each.name}": getattr(recipe.data, each.name)
+            for each in fields(recipe.data)
+            if each.name not in worded
+        },
         "evaluation.data": None if data is None else replace(data, **worded),
         "evaluation.problems": 0 if evaluation is None else evaluation.problems,
     }

@@ -1,6 +1,7 @@
 """``rlent report`` and ``rlent plot``: a run's folder becomes something to look at."""
 
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 
 from rlent.errors import ConfigError
@@ -23,7 +24,7 @@ def report(folders: Sequence[Path], output: Path | None, most: int) -> int:
         raise ConfigError(
             "a report needs completions", key="--completions", expected="1 or more", given=most
         )
-    runs = [run_files(folder) for folder in folders]
+    runs = run_files(folders)
     page = output or (folders[0] if len(folders) == 1 else Path()) / PAGE_FILE
     if not page.parent.is_dir() or page.is_dir():
         raise ConfigError(
@@ -43,19 +44,37 @@ def plot(folders: Sequence[Path], output: Path | None) -> int:
     Raises:
         ConfigError: a folder holds no run.
     """
-    runs = [run_files(folder) for folder in folders]
+    runs = run_files(folders)
     target = output or (folders[0] if len(folders) == 1 else Path()) / PLOTS_FOLDER
     for figure in draw_plots(runs, target):
         print(f"plot    {figure}")
     return 0
 
 
-def run_files(folder: Path) -> RunFiles:
-    """The files of a run's folder.
+def run_files(folders: Sequence[Path]) -> list[RunFiles]:
+    """The files of every run, each folder once, under the shortest ends of their paths that tell them apart.
 
     Raises:
-        ConfigError: it is no folder of a run.
+        ConfigError: one of them is no folder of a run.
     """
+    for folder in folders:
+        _check(folder)
+    distinct = list(dict.fromkeys(folder.resolve() for folder in folders))
+    depth = next(
+        d for d in count(1) if len({path.parts[-d:] for path in distinct}) == len(distinct)
+    )
+    return [
+        RunFiles(
+            name="-".join(folder.parts[-depth:]),
+            metrics=folder / METRICS_FILE,
+            rollouts=folder / ROLLOUTS_FOLDER,
+            recipe=folder / RECIPE_FILE,
+        )
+        for folder in distinct
+    ]
+
+
+def _check(folder: Path) -> None:
     if not (folder / METRICS_FILE).is_file():
         raise ConfigError(
             "this is not the folder of a run",
@@ -63,9 +82,3 @@ def run_files(folder: Path) -> RunFiles:
             given=str(folder),
             choices=[str(path.parent) for path in sorted(folder.parent.glob(f"*/{METRICS_FILE}"))],
         )
-    return RunFiles(
-        name=folder.resolve().name,
-        metrics=folder / METRICS_FILE,
-        rollouts=folder / ROLLOUTS_FOLDER,
-        recipe=folder / RECIPE_FILE,
-    )

@@ -2,14 +2,19 @@
 
 import json
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from rlent.checkpoints import newest_whole, set_aside_after, step_of
 from rlent.config import Recipe
 from rlent.errors import ConfigError
-from rlent.launch.run_folder import ENVIRONMENT_FILE, launch_id, new_run_folder, runs_of
+from rlent.launch.run_folder import (
+    ENVIRONMENT_FILE,
+    MODEL_FOLDER,
+    launch_id,
+    new_run_folder,
+    runs_of,
+)
 from rlent.launch.show import say
 
 RESTART_COUNTS = ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT")
@@ -24,24 +29,27 @@ class Start:
     checkpoint: Path | None = None
 
 
-def where_to_start(recipe: Recipe, *, resume: bool, speaks: bool) -> Start:
-    """The start of a run; nothing is written.
+def was_restarted() -> bool:
+    """Whether this process belongs to a job that its launcher has started before."""
+    return any(int(os.environ.get(name, 0)) for name in RESTART_COUNTS)
+
+
+def where_to_start(recipe: Recipe, *, resume: bool, restarted: bool) -> Start:
+    """The start of a run; nothing is written. Checkpoints that are not whole are reported.
 
     Args:
-        speaks: whether this rank reports checkpoints that are not whole.
+        restarted: whether to look for what the same launch has left.
 
     Raises:
         ConfigError: ``resume``, and no run of this name has a whole checkpoint.
     """
-    report = say if speaks else _quiet
+    if restarted:
+        for folder in _launched_before(recipe):
+            if checkpoint := newest_whole(folder, say):
+                return Start(folder=folder, checkpoint=checkpoint)
+        say("restarted before the first checkpoint")
     if resume:
-        return _latest(recipe, report)
-    if not any(int(os.environ.get(name, 0)) for name in RESTART_COUNTS):
-        return Start(folder=new_run_folder(recipe))
-    for folder in _launched_before(recipe):
-        if checkpoint := newest_whole(folder, report):
-            return Start(folder=folder, checkpoint=checkpoint)
-    report("restarted before the first checkpoint: starting from the beginning")
+        return _latest(recipe)
     return Start(folder=new_run_folder(recipe))
 
 
@@ -51,7 +59,7 @@ def make_room(start: Start) -> None:
         set_aside_after(start.folder, step_of(start.checkpoint))
 
 
-def _latest(recipe: Recipe, report: Callable[[str], None]) -> Start:
+def _latest(recipe: Recipe) -> Start:
     runs = runs_of(recipe)
     if not runs:
         raise ConfigError(
@@ -61,7 +69,7 @@ def _latest(recipe: Recipe, report: Callable[[str], None]) -> Start:
             remedy="start without --resume",
         )
     folder = runs[max(runs)]
-    checkpoint = newest_whole(folder, report)
+    checkpoint = newest_whole(folder, say)
     if checkpoint is None:
         raise ConfigError(
             f"the run {folder} has no whole checkpoint",
@@ -72,8 +80,12 @@ def _latest(recipe: Recipe, report: Callable[[str], None]) -> Start:
 
 
 def _launched_before(recipe: Recipe) -> list[Path]:
-    """Folders of the runs that the same launch has begun, newest first."""
-    runs = runs_of(recipe)
+    """Folders of the runs that the same launch has begun and not finished, newest first."""
+    runs = {
+        number: path
+        for number, path in runs_of(recipe).items()
+        if not (path / MODEL_FOLDER).exists()
+    }
     return [
         runs[number]
         for number in sorted(runs, reverse=True)
@@ -84,7 +96,3 @@ def _launched_before(recipe: Recipe) -> list[Path]:
 def _launch_of(folder: Path) -> str | None:
     path = folder / ENVIRONMENT_FILE
     return json.loads(path.read_text(encoding="utf-8")).get("launch") if path.exists() else None
-
-
-def _quiet(text: str) -> None:
-    """For the ranks that leave the talking to the first."""

@@ -10,7 +10,7 @@ import transformers
 
 from rlent.config import Recipe
 from rlent.launch.prepare import Prepared, held_out_length, prepare
-from rlent.launch.resume import Start, make_room, where_to_start
+from rlent.launch.resume import Start, make_room, was_restarted, where_to_start
 from rlent.launch.run_folder import (
     EVALUATION_FOLDER,
     METRICS_FILE,
@@ -19,7 +19,7 @@ from rlent.launch.run_folder import (
     write_run_folder,
 )
 from rlent.launch.show import say, show_completions, show_plan, show_result
-from rlent.sharding import join_processes
+from rlent.sharding import any_rank, from_the_first, join_processes
 from rlent.tracking import MetricsFile, RolloutLog
 from rlent.tracking.wandb_run import start_wandb
 from rlent.trainer import EntropyGRPOTrainer
@@ -51,10 +51,11 @@ def train(recipe: Recipe, *, resume: bool) -> int:
     warnings.filterwarnings("ignore", "`torch.distributed.*deprecated", FutureWarning)
     transformers.utils.logging.disable_progress_bar()
     state = join_processes(recipe.engine)
+    restarted = any_rank(was_restarted())
     with recipe.source.locating():
-        start = where_to_start(recipe, resume=resume, speaks=state.is_main_process)
+        start = from_the_first(lambda: where_to_start(recipe, resume=resume, restarted=restarted))
     prepared = prepare(recipe, start.folder)
-    # Every rank must have chosen where to start before the first one changes what there is.
+    # Every rank must have read what there is before the first one changes it.
     state.wait_for_everyone()
     if state.is_main_process:
         _begin(prepared, start)

@@ -1,12 +1,17 @@
 """The processes of a run, joined before anything else asks how many there are."""
 
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
+from rlent.errors import RlentError
+
 if TYPE_CHECKING:
     from rlent.config import Engine
+
+T = TypeVar("T")
 
 
 def join_processes(engine: "Engine") -> Any:
@@ -27,6 +32,30 @@ def join_processes(engine: "Engine") -> Any:
     if "WORLD_SIZE" not in os.environ:
         os.environ |= {**alone, "MASTER_PORT": str(_free_port())}
     return PartialState(backend="gloo")
+
+
+def from_the_first(decide: Callable[[], T]) -> T:
+    """What ``decide`` gives, or raises, on the first rank, on every rank."""
+    from accelerate import PartialState
+    from accelerate.utils import broadcast_object_list
+
+    decided: list[Any] = [None, None]
+    if PartialState().is_main_process:
+        try:
+            decided[0] = decide()
+        except RlentError as error:
+            decided[1] = error
+    broadcast_object_list(decided)
+    if decided[1] is not None:
+        raise decided[1]
+    return decided[0]
+
+
+def any_rank(flag: bool) -> bool:
+    """Whether ``flag`` is set on some rank."""
+    from accelerate.utils import gather_object
+
+    return any(gather_object([flag]))
 
 
 def accelerator_config(engine: "Engine") -> dict[str, Any] | None:

@@ -191,3 +191,11 @@ def test_a_plain_mixture_has_no_system_messages(sources: tuple[str, str]) -> Non
     with pytest.raises(ConfigError) as caught:
         load_data(DataSection(mixture=parts, style="plain"))
     assert caught.value.key == "data.mixture.1.system"
+
+
+def test_one_file_named_twice_repeats_itself(sources: tuple[str, str]) -> None:
+    parts = (MixturePart(name=sources[0]), MixturePart(name=sources[0]))
+    data = load_data(DataSection(mixture=parts))
+    assert (len(data.rows), data.problems.counts["duplicates"]) == (60, 30)
+    with pytest.raises(ConfigError, match=r"no row of .*a\.jsonl' can be used \(30 duplicate\)"):
+        load_data(DataSection(mixture=parts, duplicates="drop"))

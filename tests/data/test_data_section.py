@@ -6,7 +6,7 @@ import sys
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from rlent.data import DataSection
+from rlent.data import DataSection, MixturePart
 
 
 def test_a_section_is_validated_by_pydantic() -> None:
@@ -32,3 +32,16 @@ def test_importing_the_package_is_light() -> None:
         check=True,
     )
     assert run.stdout.strip() == "[]"
+
+
+def test_the_older_word_for_stop() -> None:
+    assert DataSection(name="a", too_long="error") == DataSection(name="a", too_long="stop")
+
+
+def test_a_section_is_one_source_or_several() -> None:
+    one = DataSection(name="a", answer="b", options={"c": 1})
+    assert one.sources == (MixturePart(name="a", answer="b", options={"c": 1}, weight=1.0),)
+    parts = (MixturePart(name="a"), MixturePart(name="b", weight=2.0))
+    several = DataSection(mixture=parts)
+    assert several.sources == parts
+    assert (one.title, several.title) == ("a", "mixture of a, b")

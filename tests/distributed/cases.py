@@ -53,14 +53,21 @@ BY_MICRO_BATCH = ("clip_ratio/low_min", "clip_ratio/high_max")
 """TRL's means over micro-batches of an extreme of each: they depend on what the micro-batches are."""
 
 
-def largest_difference(one: dict[str, Any], many: dict[str, Any], *, parts: bool = False) -> float:
+def largest_difference(
+    one: dict[str, Any],
+    many: dict[str, Any],
+    *,
+    count: int = STEPS["max_steps"],
+    parts: bool = False,
+) -> float:
     """Of all metrics of all steps, which must be the same, relative above 1 and absolute below.
 
     Args:
+        count: of the steps.
         parts: whether micro-batches were split further, and so not alike.
     """
     left_out = (*NOT_COMPARED, *(BY_MICRO_BATCH if parts else ()))
-    assert len(one["steps"]) == len(many["steps"]) == STEPS["max_steps"]
+    assert len(one["steps"]) == len(many["steps"]) == count
     differences = []
     for mine, theirs in zip(one["steps"], many["steps"], strict=True):
         assert mine.keys() == theirs.keys()

@@ -128,3 +128,13 @@ def test_the_plan_counts_what_is_dropped(
     recipe["data"]["bad_rows"] = "stop"
     assert main(["check", write(recipe)]) == 2
     assert "rows.jsonl:3: not JSON" in capsys.readouterr().err
+
+
+def test_mistakes_of_the_evaluations_data_have_its_key(
+    recipe: Recipe, write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe["evaluation"] = {"problems": 2, "data": {"name": "gone.jsonl"}}
+    assert main(["data", write(recipe)]) == 2
+    assert (
+        "evaluation.data.name: there is no file or folder 'gone.jsonl'" in capsys.readouterr().err
+    )

@@ -101,6 +101,20 @@ def test_batches_change_no_completion(with_sets: Recipe, write: Write) -> None:
     assert len(texts[0]) == 30
 
 
+def test_precision_is_that_of_the_recipe(
+    with_sets: Recipe, write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(with_sets)
+    entropy = {}
+    for precision in ("float32", "bfloat16"):
+        command = ["eval", path, "--set", "few", "--output", precision]
+        assert main([*command, f"engine.precision={precision}"]) == 0
+        assert f"float32 weights, {precision} arithmetic" in capsys.readouterr().out
+        entropy[precision] = summary(Path(precision))["few"]["greedy"]["entropy"]
+    assert entropy["float32"] != entropy["bfloat16"]
+    assert entropy["float32"] == pytest.approx(entropy["bfloat16"], rel=0.1)
+
+
 def test_it_goes_on_where_it_was(
     with_sets: Recipe, write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -288,7 +302,7 @@ def test_checkpoints_runs_and_models(
 
     for change, key in (
         ("evaluation.problems=7", "evaluation.problems"),
-        ("data.seed=1", "data"),
+        ("data.seed=1", "data.seed"),
         ("evaluation.data={name: additions.jsonl, style: plain}", "evaluation.data"),
     ):
         capsys.readouterr()

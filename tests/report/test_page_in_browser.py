@@ -196,6 +196,7 @@ def test_filters_by_step_reward_prompt_and_run(fresh: Browser, page: Path) -> No
     fresh.type("[data-filter=reward-most]", "0.7")
     count_shown(fresh, "No completion matches these filters.")
     assert heads(fresh) == []
+    assert fresh.count(".detail .token") == 0
 
 
 def test_order_by_reward(fresh: Browser, page: Path) -> None:

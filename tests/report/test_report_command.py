@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from rlent.launch.cli import main
+from rlent.launch.report import run_files
 from tests.report.runs import completion, write_run
 
 ROWS = [completion(["a", "b"], [0.1, 2.0], step=step) for step in (0, 1)]
@@ -49,6 +50,12 @@ def test_a_folder_that_is_no_run_is_named(
     assert "cannot be written there" in capsys.readouterr().err
     assert main(["report", str(tmp_path / "quickstart"), "-o", str(tmp_path)]) == 2
     assert "cannot be written there" in capsys.readouterr().err
+
+
+def test_runs_of_one_name_are_told_apart_and_a_run_counts_once(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / place / "run", ROWS) for place in ("a", "b")]
+    assert [files.name for files in run_files([*runs, runs[0]])] == ["a-run", "b-run"]
+    assert [files.name for files in run_files([runs[0], runs[0]])] == ["run"]
 
 
 def test_a_page_needs_a_completion(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,11 +20,13 @@ function completionsSection(data) {
       ? `${whole(found.length)} of ${whole(data.index.step.length)} completions`
       : "No completion matches these filters.";
     list.show(found);
+    if (found.length) list.choose(0);
+    else detail.clear();
   };
   const section = make(
     "div",
     {},
-    make("p", {}, heldWords(data.summary)),
+    make("p", {}, heldWords(data.summary), " The step of a completion is the number of updates made before it was generated."),
     entropyLegend(data.summary.edges),
     marksLegend(data.records),
     make("p", { class: "quiet" }, missingRecords(data.records)),
@@ -32,7 +34,7 @@ function completionsSection(data) {
     count,
     make("div", { class: "browser" }, list.box, detail.box),
   );
-  return { section, start: () => (apply(), data.index.step.length && list.choose(0)) };
+  return { section, start: apply };
 }
 
 function heldWords(summary) {
@@ -92,7 +94,7 @@ function runFilter(data, wanted, apply) {
 function completionRow(data, i) {
   const { index, summary } = data;
   const run = summary.runs.length > 1 ? `${summary.runs[index.run[i]].name} · ` : "";
-  const words = `${run}step ${whole(index.step[i])} · reward ${number(index.reward[i])} · ${whole(index.length[i])} tokens · ${number(index.entropy[i])} nats`;
+  const words = `${run}step ${whole(index.step[i])} · reward ${number(index.reward[i])} · ${counted(index.length[i], "token")} · ${number(index.entropy[i])} nats`;
   const preview = make("div", { class: "preview" });
   const row = make("div", { class: "row", "aria-label": words }, make("div", { class: "row-head" }, words), preview);
   data.chunk(index.chunk[i]).then((chunk) => {

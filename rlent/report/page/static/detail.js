@@ -2,12 +2,13 @@
 
 function completionDetail(data) {
   const facts = make("dl", { class: "facts" });
-  const inspector = make("div", { class: "inspector", role: "status" }, "Point at a token, or move through them with the arrow keys.");
-  const body = make("div", { class: "detail-body" }, make("p", { class: "quiet" }, "Choose a completion from the list."));
+  const inspector = make("div", { class: "inspector" });
+  const body = make("div", { class: "detail-body" });
   const box = make("section", { class: "detail", "aria-label": "Chosen completion" }, facts, body, inspector);
   let asked = -1;
 
   async function show(i) {
+    clear();
     asked = i;
     const tokens = tokensOf(data.index, i, await data.chunk(data.index.chunk[i]));
     if (asked !== i) return;
@@ -19,10 +20,16 @@ function completionDetail(data) {
       tokenBox(data, tokens, inspect),
     );
   }
+  function clear() {
+    asked = -1;
+    facts.replaceChildren();
+    body.replaceChildren();
+    inspector.replaceChildren("Point at a token, or move through them with the arrow keys.");
+  }
   function inspect(token) {
     inspector.replaceChildren(make("dl", { class: "facts" }, pairs(inspected(token))));
   }
-  return { box, show };
+  return { box, show, clear };
 }
 
 const pairs = (entries) => entries.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value)));

@@ -10,6 +10,8 @@ function number(value, digits = 3) {
 
 const whole = (value) => (value === null ? NOTHING : value.toLocaleString("en"));
 
+const counted = (count, thing) => `${whole(count)} ${thing}${count === 1 ? "" : "s"}`;
+
 const signed = (value) =>
   value === null || Number.isNaN(value) ? NOTHING : (value > 0 ? "+" : value < 0 ? "−" : "") + number(Math.abs(value));
 

@@ -63,12 +63,12 @@ function runChoice(data, elements) {
 }
 
 function facts(summary) {
-  const runs = summary.runs.length === 1 ? "1 run" : `${summary.runs.length} runs`;
+  const runs = counted(summary.runs.length, "run");
   const known = summary.runs.map((run) => run.tokens).filter(Boolean);
   if (!known.length) return runs;
   const sum = (name) => known.reduce((total, tokens) => total + tokens[name], 0);
   const steps = [Math.min(...known.map((tokens) => tokens.steps[0])), Math.max(...known.map((tokens) => tokens.steps[1]))];
-  return `${runs} · ${stepsWord(steps)} · ${whole(sum("completions"))} completions · ${whole(sum("count"))} tokens`;
+  return `${runs} · ${stepsWord(steps)} · ${counted(sum("completions"), "completion")} · ${counted(sum("count"), "token")}`;
 }
 
 async function start() {
