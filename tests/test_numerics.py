@@ -19,7 +19,7 @@ from rlent.numerics import (
     unit,
     whole_count,
 )
-from rlent.reduce import Reduce
+from tests.ranks import on_ranks
 
 
 def chosen_by_sorting(values: list[float], count: int) -> list[bool]:
@@ -134,47 +134,13 @@ def test_share_count_is_exact_where_floats_are_not() -> None:
 
 
 def test_top_share_over_ranks_equals_one_rank() -> None:
-    """Ranks are simulated by replaying the collectives of all parts in step; real processes are in distributed/."""
     g = torch.Generator().manual_seed(5)
     values = torch.randint(0, 6, (6, 8), generator=g).float()
     mask = torch.rand(6, 8, generator=g) < 0.8
     parts = [slice(0, 1), slice(1, 4), slice(4, 6)]
     whole = top_share(values, mask, 0.37)
-    together = run_ranks([(values[p], mask[p]) for p in parts], 0.37)
+    together = on_ranks(parts, lambda p, reduce: top_share(values[p], mask[p], 0.37, reduce))
     assert torch.equal(torch.cat(together), whole)
-
-
-def run_ranks(parts: list[tuple[torch.Tensor, torch.Tensor]], share: float) -> list[torch.Tensor]:
-    """``top_share`` on every part, each in a thread, with collectives that meet at a barrier."""
-    import threading
-
-    barrier = threading.Barrier(len(parts))
-    slots: list[torch.Tensor] = [torch.empty(0)] * len(parts)
-    results: list[torch.Tensor] = [torch.empty(0)] * len(parts)
-
-    def work(rank: int) -> None:
-        def meet(value: torch.Tensor) -> torch.Tensor:
-            barrier.wait()
-            slots[rank] = value
-            barrier.wait()
-            return torch.stack(slots)
-
-        reduce = Reduce(
-            sum=lambda v: meet(v).sum(0),
-            max=lambda v: meet(v).amax(0),
-            min=lambda v: meet(v).amin(0),
-            sum_below=lambda v: meet(v)[:rank].sum(0),
-            rank=rank,
-            world_size=len(parts),
-        )
-        results[rank] = top_share(*parts[rank], share, reduce)
-
-    threads = [threading.Thread(target=work, args=(rank,)) for rank in range(len(parts))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return results
 
 
 def test_fill_stops_junk_forward_and_backward() -> None:

@@ -10,10 +10,10 @@ Clipping", arXiv 2510.18927. Over the tokens of a micro-batch on all ranks, with
 The bounds start anew in every micro-batch. What the released repository's front page calls the paper's settings are
 the defaults: target 0.5, low 0.6 to 0.9, high 1.2 to 3.0. The steps are the released code's.
 
-Checked against the released code (``rlent conformance``); the paper was not read:
+Checked against the released code (``rlent conformance``); the front page and the abstract were read, the paper was not:
 
-* ``as_released`` compares ``P / N`` with the target. The front page calls the target a share of the total, and a ratio
-  of 0.5 is a share of one third.
+* ``as_released`` compares ``P / N`` with the target. The front page speaks of the contribution to the total policy
+  gradient loss, a share; and a ratio of 0.5 is a share of one third.
 * A higher ``low`` makes ``N`` larger, so the first half of the search moves away from the target and always runs to its
   end unless the target holds at the start. That is the released order; whether it is the paper's was not verified.
 * The front page, the script (0.8 to 0.95, 1.2 to 2.0) and the docstring of the released function (0.6 to 0.8, 1.2 to

@@ -19,7 +19,9 @@ leave open is a named choice here:
   in the first update after generation.
 * The released code leaves out tokens that PPO clips anyway, and drops at least one token wherever there is one to drop,
   which in micro-batches of less than ``1 / r`` tokens is more than ``r``: ``as_released``.
-* It computes no dual clip and does not clamp the log-ratio. Its recipe bounds the ratio by 1 -+ 1.0.
+* Advantages that an earlier intervention changes token by token in the micro-batch (``entropy_advantage``) are not yet
+  changed when the whole generation batch is ranked; ``scope: micro_batch`` sees them.
+* The released code has no dual clip and does not clamp the log-ratio. Its recipe bounds the ratio by 1 -+ 1.0.
 
 Recipe::
 

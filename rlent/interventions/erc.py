@@ -1,6 +1,7 @@
 """No gradient for tokens whose entropy has changed too much since generation: entropy ratio clipping.
 
-"Entropy Ratio Clipping" (ERC), arXiv 2512.05591::
+Su et al., "Entropy Ratio Clipping as a Soft Global Constraint for Stable Reinforcement Learning" (ERC),
+arXiv 2512.05591::
 
     rho_t = H_t / H_old_t                                   entropies under the current and the generating policy
     J_t   = the surrogate where low < rho_t < high, and no gradient elsewhere          0.95 and 1.05
@@ -9,7 +10,7 @@ with both entropies over the full vocabulary at the sampling temperature. It com
 or GPPO's (``clip_preserve: {keep_low: 1.0, keep_high: 1.0}``). The denominator counts all tokens. No gradient flows
 through the entropies.
 
-Checked against the released code (``rlent conformance``); of the paper, only second-hand accounts were read:
+The released loss function was read and is agreed with (``rlent conformance``); of the paper, the abstract was read:
 
 * ``1e-8`` is added above and below, as released, so two entropies of 0 have the ratio 1.
 * The released code keeps the loss value of the tokens outside and takes their gradient alone; here they are not

@@ -16,7 +16,8 @@ Checked against the released code (``rlent conformance``); of the paper, only se
   gradient is 0 where ``r = 1``, so nothing happens with one update per generation batch, and several are needed.
 * Scope. The released code ranks inside one micro-batch of one rank. The default is the whole generation batch of all
   ranks, by the generating policy: the tokens at or above the covariance of number ``floor(k N)``, as far as it is
-  positive.
+  positive. With an earlier intervention that changes advantages in the micro-batch (``entropy_advantage``) take
+  ``scope: micro_batch``, or the number is not ``floor(k N)``.
 * ``as_released`` takes one micro-batch, and at least one token of it, which in micro-batches of less than ``1 / k``
   tokens is more than ``k``. The released setting is in percent (and is lowered to the number of tokens if it is larger
   than that), verl's and this one are shares.

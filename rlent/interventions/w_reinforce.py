@@ -10,9 +10,9 @@ tokens, so entropy stays; raising what is correct concentrates it. The paper's t
 * PSR, positive samples alone:  ``positive: 1.0, negative: 0.0``
 * NSR, negative samples alone:  ``positive: 0.0, negative: 1.0``
 
-Groups without variance learn too. Checked against the released code (``rlent conformance``); of the paper,
-only second-hand accounts were read. In training the released PSR and NSR drop the other half of the completions from
-the batch; here these have advantage 0 and stay in the loss's denominator. Recipe::
+Groups without variance in the reward learn too. Checked against the released code (``rlent conformance``); the abstract
+was read, and the front page, which recommends lambda 0.1. In training the released PSR and NSR drop the other half of
+the completions from the batch; here these have advantage 0 and stay in the loss's denominator. Recipe::
 
     interventions:
       - w_reinforce: {positive: 0.1, negative: 1.0}

@@ -91,28 +91,30 @@ def _meeting(launch: Launch, nodes: int, environment: Mapping[str, str]) -> list
             remedy="run `rlent launch ... --nodes N --head HOST` on each node, or inside a SLURM job",
         )
     host, _, port = head.partition(":")
+    own, is_host = _address_towards(host)
     return [
         f"--nnodes={nodes}",
         "--rdzv-backend=c10d",
         f"--rdzv-endpoint={host}:{port or PORT}",
-        # torchrun compares names, and finds no host where a node has several addresses.
-        f"--rdzv-conf=is_host={str(_is_here(host)).lower()}",
+        # torchrun goes by the machine's name, which need not lead to the network on which the nodes meet.
+        f"--rdzv-conf=is_host={str(is_host).lower()}",
+        f"--local-addr={own}",
         f"--rdzv-id={environment.get('SLURM_JOB_ID', launch.name)}",
     ]
 
 
-def _is_here(host: str) -> bool:
-    """Whether an address of ``host`` is one of this machine's."""
+def _address_towards(host: str) -> tuple[str, bool]:
+    """This machine's address on the way to ``host``, and whether ``host`` is this machine."""
     try:
-        address = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0]
-    except socket.gaierror as error:
-        raise ConfigError(f"cannot be found: {error.strerror}", key="--head", given=host) from error
-    with socket.socket(address[0], socket.SOCK_STREAM) as probe:
-        try:
-            probe.bind((address[4][0], 0))
-        except OSError:
-            return False
-    return True
+        family, _, _, _, place = socket.getaddrinfo(host, PORT, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect(place)  # sends nothing: it only chooses the way
+            own = probe.getsockname()[0]
+    except OSError as error:
+        raise ConfigError(
+            f"cannot be reached: {error.strerror}", key="--head", given=host
+        ) from error
+    return own, own == place[0]
 
 
 def _slurm_nodes(environment: Mapping[str, str]) -> int | None:

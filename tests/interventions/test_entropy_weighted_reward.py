@@ -3,10 +3,8 @@
 import itertools
 import math
 import statistics
-import threading
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import pytest
@@ -14,10 +12,10 @@ import torch
 from torch import Tensor
 
 from rlent.interventions.entropy_weighted_reward import EntropyWeightedReward
-from rlent.reduce import Reduce
 from rlent.types import Rollouts
 from tests.interventions.examples import make_rollouts, make_tokens
 from tests.laws.pipeline import number, rows
+from tests.ranks import on_ranks
 
 NAN = math.nan
 LEVELS = ("token", "sequence")
@@ -475,40 +473,12 @@ def test_groups_may_come_in_any_order_of_rows() -> None:
 # Over ranks ---------------------------------------------------------------------------------------------------------
 
 
-def on_ranks(parts: list[Rollouts], work: Callable[[Rollouts], Any]) -> list[Any]:
-    """``work`` on every part at the same time, each in a thread, with collectives that meet at a barrier."""
-    barrier = threading.Barrier(len(parts), timeout=20)
-    slots: list[Tensor] = [torch.empty(0)] * len(parts)
-    results: list[Any] = [None] * len(parts)
-
-    def run(rank: int) -> None:
-        def meet(value: Tensor) -> Tensor:
-            slots[rank] = value
-            barrier.wait()
-            gathered = torch.stack(slots)
-            barrier.wait()
-            return gathered
-
-        reduce = Reduce(
-            sum=lambda v: meet(v).sum(0),
-            max=lambda v: meet(v).amax(0),
-            min=lambda v: meet(v).amin(0),
-            sum_below=lambda v: meet(v)[:rank].sum(0),
-            rank=rank,
-            world_size=len(parts),
-        )
-        try:
-            results[rank] = work(replace(parts[rank], reduce=reduce))
-        except BaseException:
-            barrier.abort()
-            raise
-
-    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(len(parts))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return results
+def over_ranks(
+    work: Callable[[EntropyWeightedReward, Rollouts], Any],
+    config: EntropyWeightedReward,
+    parts: list[Rollouts],
+) -> list[Any]:
+    return on_ranks(parts, lambda part, reduce: work(config, replace(part, reduce=reduce)))
 
 
 def cut(rollouts: Rollouts, part: slice) -> Rollouts:
@@ -534,7 +504,7 @@ def on_three_ranks() -> tuple[Rollouts, list[Rollouts]]:
 def test_ranks_together_equal_one_process() -> None:
     rollouts, parts = on_three_ranks()
     for config in ALL_SETTINGS:
-        together = on_ranks(parts, partial(advantages, config))
+        together = over_ranks(advantages, config, parts)
         whole = advantages(config, rollouts)
         for part, result in zip(RANKS, together, strict=True):
             expected = whole[part, : result.shape[1]]
@@ -545,7 +515,7 @@ def test_ranks_together_equal_one_process() -> None:
 def test_metrics_of_ranks_add_up_to_those_of_one_process(scope: Any) -> None:
     config = EntropyWeightedReward(scope=scope, overlong_easy=0.75)
     rollouts, parts = on_three_ranks()
-    together = on_ranks(parts, partial(metrics, config))
+    together = over_ranks(metrics, config, parts)
     for name, mean in metrics(config, rollouts).items():
         assert sum(int(part[name].count) for part in together) == mean.count
         total = sum(float(part[name].total) for part in together)
