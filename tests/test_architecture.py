@@ -26,6 +26,16 @@ LAYERS: dict[str, set[str]] = {
     "evaluation": {"data", "errors", "rollout"},
     "tracking": {"errors", "numerics", "surrogates", "types"},
     "report": {"interventions", "numerics", "tracking"},
+    "effects": {
+        "advantages",
+        "aggregate",
+        "errors",
+        "interventions",
+        "numerics",
+        "objective",
+        "tracking",
+        "types",
+    },
     "checkpoints": set(),
     "sharding": {"errors"},
 }

@@ -15,14 +15,15 @@ _EXAMPLES = [
 ]
 
 
-def judge(answer: str | None, reference: str) -> tuple[str, str | None]:
+def judge(answer: str | None, reference: str, strict: bool = True) -> tuple[str, str | None]:
     """The verdict on an answer, and why nothing can be compared with the reference.
 
     ``text_refusal`` has found nothing in the two texts. None for an answer is "unparsed".
+    ``strict`` is that of ``MathAnswer``.
     """
     if problem := _reference_problem(reference):
         return "unparsed", problem
-    return "unparsed" if answer is None else _verdict(answer, reference), None
+    return "unparsed" if answer is None else _verdict(answer, reference, strict), None
 
 
 def warm_up() -> None:
@@ -34,18 +35,22 @@ def warm_up() -> None:
         judge(answer, reference)
 
 
-def _verdict(answer: str, reference: str) -> str:
+def _verdict(answer: str, reference: str, strict: bool) -> str:
     parsed = _parse(answer)
     if not parsed:
         return "unparsed"
     if expression_refusal(parsed[0]):
         return "refused"
     expected = _parse(reference)
+    if expected and not strict:
+        parsed = (_renamed(parsed[0], expected[0]), *parsed[1:])
     if expected and _far_apart(expected[0], parsed[0]):
         return "wrong"
     _, verify = _math_verify()
     # The time limit is the worker's.
-    matches = verify(list(expected), list(parsed), timeout_seconds=0)
+    matches = verify(
+        list(expected), list(parsed), allow_set_relation_comp=not strict, timeout_seconds=0
+    )
     if not matches or (expected and _both_without_solution(expected[0], parsed[0])):
         return "wrong"
     return "correct"
@@ -57,6 +62,26 @@ def _reference_problem(reference: str) -> str | None:
         return None
     parsed = _parse(reference)
     return expression_refusal(parsed[0]) if parsed else "neither a number nor LaTeX"
+
+
+def _renamed(answer: Any, reference: Any) -> Any:
+    """The answer with those variables that the reference lacks under names that the answer lacks.
+
+    Both in alphabetical order; the answer itself if they are not equally many. math-verify's own
+    ``strict=False`` takes them in the order of a Python set. It also renames a word, which its
+    grammar reads as the product of its letters.
+    """
+    import sympy
+
+    if all(isinstance(factor, sympy.Symbol) for factor in sympy.Mul.make_args(answer)):
+        return answer
+    mine, theirs = (
+        sorted(one.free_symbols - other.free_symbols, key=str)
+        for one, other in ((answer, reference), (reference, answer))
+    )
+    if len(mine) != len(theirs):
+        return answer
+    return answer.xreplace(dict(zip(mine, theirs, strict=True)))
 
 
 def _both_without_solution(left: Any, right: Any) -> bool:

@@ -16,8 +16,8 @@ Verdict = Literal["correct", "wrong", "unparsed", "refused", "timeout", "crash",
 back; with the last three, answer or reference took a worker more than its limits, or its life.
 """
 
-_Question = tuple[str | None, str]
-"""An answer, or None where only the reference is in question, and the reference."""
+_Question = tuple[str | None, str, bool]
+"""An answer, or None where only the reference is in question, the reference, and ``strict``."""
 
 
 class Judgement(NamedTuple):
@@ -33,8 +33,12 @@ _known = Recent(size=65_536)
 """Judgements by question, without failures: the machine may have been busy."""
 
 
-def judge(pairs: Sequence[tuple[str | None, str]], limits: Limits) -> list[Judgement]:
+def judge(
+    pairs: Sequence[tuple[str | None, str]], limits: Limits, *, strict: bool = True
+) -> list[Judgement]:
     """Compare extracted answers, or None for a missing one, with their references.
+
+    ``strict`` is that of ``MathAnswer``.
 
     Raises:
         RuntimeError: the workers do not start.
@@ -44,7 +48,7 @@ def judge(pairs: Sequence[tuple[str | None, str]], limits: Limits) -> list[Judge
         _verdict_at_once(answer, reference) for answer, reference in pairs
     ]
     questions = [
-        (answer if verdict is None else None, reference)
+        (answer, reference, strict) if verdict is None else (None, reference, True)
         for verdict, (answer, reference) in zip(verdicts, pairs, strict=True)
     ]
     found = _ask(questions, limits)
@@ -56,7 +60,7 @@ def judge(pairs: Sequence[tuple[str | None, str]], limits: Limits) -> list[Judge
 
 def usable_references(texts: Iterable[str], limits: Limits) -> set[str]:
     """Those of the texts that something can be compared with."""
-    questions: dict[str, _Question] = {text: (None, _short(text)) for text in texts}
+    questions: dict[str, _Question] = {text: (None, _short(text), True) for text in texts}
     found = _ask(questions.values(), limits)
     return {text for text, question in questions.items() if found[question] == _NO_PROBLEM}
 
@@ -66,7 +70,7 @@ _NO_PROBLEM = Judgement("unparsed")  # what is found where only the reference wa
 
 def _ask(questions: Iterable[_Question], limits: Limits) -> dict[_Question, Judgement]:
     found = {
-        question: _judgement_at_once(*question) or _known.get(question)
+        question: _judgement_at_once(*question[:2]) or _known.get(question)
         for question in dict.fromkeys(questions)
     }
     open_questions = [question for question, judgement in found.items() if judgement is None]

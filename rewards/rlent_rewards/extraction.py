@@ -1,6 +1,7 @@
 r"""Where the final answer stands in a completion.
 
-Every function takes linear time in the length of the text, which a model controls.
+Every function takes linear time in the length of the text, which a model controls; a pattern of the
+user's has a time limit.
 """
 
 import re
@@ -8,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Literal
 
+from rlent_rewards.patterns import check_pattern, last_match
 from rlent_rewards.plain_number import UNSIGNED, tidy
 
 Extraction = Literal["auto", "boxed", "answer_tag", "marker", "last_number"]
@@ -83,10 +85,30 @@ _METHODS: dict[str, Callable[[str], str | None]] = {
 }
 
 
-def extract_answer(text: str, method: Extraction = "auto") -> str | None:
-    """The final answer, cleaned, or None; "auto" is the first of the methods that finds one."""
+def extract_answer(
+    text: str, method: Extraction = "auto", pattern: str | None = None
+) -> str | None:
+    """The final answer, cleaned, or None; "auto" is the first of the methods that finds one.
+
+    Raises:
+        TimeoutError: there is a pattern, which is read in the method's place, and it took too long.
+    """
+    if pattern is not None:
+        return clean(last_match(pattern, text) or "") or None
     methods = _METHODS.values() if method == "auto" else (_METHODS[method],)
     return next(filter(None, (clean(find(text) or "") for find in methods)), None)
+
+
+def check_custom(owner: str, method: Extraction, pattern: str | None) -> None:
+    """Raise ValueError if a pattern does not compile, or stands beside a method."""
+    if pattern is None:
+        return
+    check_pattern(f"{owner}: pattern", pattern)
+    if method != "auto":
+        raise ValueError(
+            f"{owner} takes extract or pattern, not both; given: extract={method!r}, "
+            f"pattern={pattern!r}"
+        )
 
 
 def clean(answer: str) -> str:

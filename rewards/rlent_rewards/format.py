@@ -5,12 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import regex
-
+from rlent_rewards.patterns import check_pattern, matches
 from rlent_rewards.protocol import Completion, completion_text, log_share
 
 _DEFAULT_TAGS = ("think", "answer")
-_TIMEOUT_SECONDS = 0.5
 _TAG_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
@@ -46,7 +44,7 @@ class Format:
                 f"pattern={self.pattern!r}"
             )
         if self.pattern is not None:
-            _check_pattern(self.pattern)
+            check_pattern("format: pattern", self.pattern)
         elif self.tags is not None:
             _check_tags(self.tags)
 
@@ -70,10 +68,9 @@ class Format:
 def _matches(pattern: str, text: str) -> bool | None:
     """Whether the pattern matches the whole text; None where the time did not suffice to say."""
     try:
-        match = regex.fullmatch(pattern, text, regex.DOTALL, timeout=_TIMEOUT_SECONDS)
+        return matches(pattern, text)
     except TimeoutError:
         return None
-    return match is not None
 
 
 def _has_sections(text: str, tags: tuple[str, ...]) -> bool:
@@ -82,15 +79,6 @@ def _has_sections(text: str, tags: tuple[str, ...]) -> bool:
         return False
     sections = r"\s*".join(rf"<{tag}>.*</{tag}>" for tag in tags)
     return re.fullmatch(sections, text.strip(), re.DOTALL) is not None
-
-
-def _check_pattern(pattern: str) -> None:
-    try:
-        regex.compile(pattern, regex.DOTALL)
-    except regex.error as error:
-        raise ValueError(
-            f"format: pattern must be a regular expression; given: {pattern!r} ({error})"
-        ) from error
 
 
 def _check_tags(tags: tuple[str, ...]) -> None:

@@ -28,7 +28,7 @@ class PythonFunction:
 
     function: str
     """Where it is: ``package.module:function`` or ``package.module.function``. The module must be
-    installed or on PYTHONPATH."""
+    installed, on PYTHONPATH or, for the command rlent, in the working directory."""
 
     def __post_init__(self) -> None:
         if problem := _problem(_load(self.function)):
@@ -89,7 +89,7 @@ def _load(path: str) -> Any:
     except (ImportError, AttributeError) as error:
         raise ValueError(
             f"python_function: function {path} cannot be imported: {error}; its module must be "
-            "installed or on PYTHONPATH"
+            "installed, in the working directory or on PYTHONPATH"
         ) from error
 
 

@@ -22,7 +22,7 @@ from typing import Literal, get_args
 
 from rlent_rewards.choices import check_choice
 from rlent_rewards.equivalence import judge, usable_references
-from rlent_rewards.extraction import Extraction, extract_answer
+from rlent_rewards.extraction import Extraction, check_custom, extract_answer
 from rlent_rewards.workers import Limits
 
 _UNUSABLE = ""
@@ -37,11 +37,17 @@ class VoteRule:
     mathematics, is refused by ``guards`` or takes more than the ``Limits`` of a worker is not.
 
     Raises:
-        ValueError: an option is unknown.
+        ValueError: an option is unknown, or the pattern does not compile or stands beside ``extract``.
     """
 
     extract: Extraction = "auto"
     """Where the answer stands, as in ``MathAnswer``."""
+
+    pattern: str | None = None
+    """A regular expression in the place of ``extract``, as in ``MathAnswer``."""
+
+    strict: bool = True
+    """Whether the names of variables count, as in ``MathAnswer``."""
 
     count: Literal["equivalent", "text"] = "equivalent"
     """What counts as the same answer. ``text``: the same characters.
@@ -68,6 +74,7 @@ class VoteRule:
         for field in fields(self):
             if choices := get_args(field.type):
                 check_choice(field.name, getattr(self, field.name), choices)
+        check_custom("a vote", self.extract, self.pattern)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,8 +104,7 @@ def majority_vote(texts: Sequence[str], rule: VoteRule) -> Vote:
     ``winner``, ``share`` and ``tied`` are of the vote of all completions also where each is judged
     by the others.
     """
-    answers = _usable_answers(texts, rule.extract)
-    same = _Same()
+    answers, same = _usable_answers(texts, rule), _Same(rule.strict)
     classes = _count(answers, rule, same)
     winner, tied = _winner(classes, rule)
     if rule.leave_one_out:
@@ -122,16 +128,23 @@ def answer_classes(texts: Sequence[str], rule: VoteRule) -> list[str | None]:
 
     Of ``rule``, ``extract``, ``count`` and ``unparsed`` are read: there is no winner here.
     """
-    answers, same = _usable_answers(texts, rule.extract), _Same()
+    answers, same = _usable_answers(texts, rule), _Same(rule.strict)
     classes = _count(answers, rule, same)
     firsts = [answer if rule.count == "text" else same.first(answer, classes) for answer in answers]
     return [first if first in classes else None for first in firsts]
 
 
-def _usable_answers(texts: Sequence[str], extract: Extraction) -> list[str]:
-    answers = [extract_answer(text, extract) or _UNUSABLE for text in texts]
+def _usable_answers(texts: Sequence[str], rule: VoteRule) -> list[str]:
+    answers = [_answer(text, rule) for text in texts]
     usable = usable_references(answers, _LIMITS)
     return [answer if answer in usable else _UNUSABLE for answer in answers]
+
+
+def _answer(text: str, rule: VoteRule) -> str:
+    try:
+        return extract_answer(text, rule.extract, rule.pattern) or _UNUSABLE
+    except TimeoutError:
+        return _UNUSABLE
 
 
 def _judge(answer: str, classes: Counter[str], rule: VoteRule, same: "_Same") -> float:
@@ -167,7 +180,8 @@ def _winner(classes: Counter[str], rule: VoteRule) -> tuple[str | None, bool]:
 class _Same:
     """Which answers are the same; no pair is compared twice."""
 
-    def __init__(self) -> None:
+    def __init__(self, strict: bool) -> None:
+        self._strict = strict
         self._known: dict[tuple[str, str], bool] = {}
 
     def first(self, answer: str, firsts: Iterable[str]) -> str:
@@ -181,5 +195,6 @@ class _Same:
         self._known |= dict.fromkeys(pairs, False)
         # An unusable answer is no reference that anything could be compared with.
         graded = [(answer, first) for answer, first in pairs if _UNUSABLE not in (answer, first)]
-        for pair, judgement in zip(graded, judge(graded, _LIMITS), strict=True):
+        judgements = judge(graded, _LIMITS, strict=self._strict)
+        for pair, judgement in zip(graded, judgements, strict=True):
             self._known[pair] = judgement.verdict == "correct"

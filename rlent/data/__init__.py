@@ -13,7 +13,7 @@ from rlent.data.load import LoadedData, load_data, load_rows
 from rlent.data.models import resolve_model
 from rlent.data.prompts import prompt_ids, prompt_text
 from rlent.data.section import DataSection, DataSource, MixturePart
-from rlent.data.split import HeldOutSplit, separate, split_held_out
+from rlent.data.split import HeldOutSplit, separate, split_held_out, without_problems
 from rlent.data.tokenizer import context_length, load_tokenizer
 
 __all__ = [
@@ -38,4 +38,5 @@ __all__ = [
     "split_held_out",
     "summarize_lengths",
     "within_bounds",
+    "without_problems",
 ]

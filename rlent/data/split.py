@@ -1,4 +1,4 @@
-"""Rows held out for evaluation, disjoint from the training rows by prompt and by question."""
+"""Rows for evaluation, disjoint from the training rows by prompt and by question."""
 
 import random
 from collections.abc import Sequence
@@ -22,6 +22,8 @@ class HeldOutSplit:
     """Rows with different prompts, in random order."""
     removed: int
     """Rows in neither part, because their prompt or question is held out already."""
+    questions: list[str]
+    """What the training rows ask, without templates."""
 
 
 def split_held_out(
@@ -51,6 +53,7 @@ def split_held_out(
         train=rows.select(kept),
         held_out=rows.select(drawn),
         removed=len(rows) - len(kept) - count,
+        questions=[asked[i] for i in kept],
     )
 
 
@@ -82,8 +85,27 @@ def separate(
     if not kept:
         raise ConfigError("every training prompt is held out", key="evaluation.data")
     return HeldOutSplit(
-        train=train.select(kept), held_out=held_out.select(drawn), removed=len(train) - len(kept)
+        train=train.select(kept),
+        held_out=held_out.select(drawn),
+        removed=len(train) - len(kept),
+        questions=[asked[i] for i in kept],
     )
+
+
+def without_problems(
+    split: HeldOutSplit, problems: Sequence[tuple["Dataset", Sequence[str]]]
+) -> "Dataset":
+    """The training rows of `split` that have no prompt and ask no question of `problems`.
+
+    `problems` are rows with their texts without templates. Raises ConfigError when no row is left.
+    """
+    prompts = {prompt_text(prompt) for rows, _ in problems for prompt in rows["prompt"]}
+    asked = {question for _, questions in problems for question in questions}
+    texts = [prompt_text(prompt) for prompt in split.train["prompt"]]
+    kept = _untaken(texts, prompts, split.questions, asked)
+    if not kept:
+        raise ConfigError("every training prompt is evaluated", key="evaluation.sets")
+    return split.train.select(kept)
 
 
 def _first_rows(texts: Sequence[str]) -> dict[str, int]:

@@ -17,7 +17,10 @@ def voting(reward: Any) -> Voting | None:
     ``rlent_rewards.vote`` counts them (a tolerance of ``numeric`` plays no part). ``multiple_choice``: the letter.
     """
     match reward:
-        case MathAnswer() | Numeric():
+        case MathAnswer(extract=extract, pattern=pattern, strict=strict):
+            rule = VoteRule(extract=extract, pattern=pattern, strict=strict)
+            return partial(answer_classes, rule=rule)
+        case Numeric():
             return partial(answer_classes, rule=VoteRule(extract=reward.extract))
         case MultipleChoice():
             return partial(_letters, reward=reward)

@@ -24,6 +24,9 @@ OVERRIDE_HELP = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
+    # What a recipe names may stand in the working directory, which `python -m rlent` finds and a script does not.
+    if not {"", os.getcwd()} & set(sys.path):
+        sys.path.append("")
     options = parse(argv)
     try:
         return options.run(options)
@@ -197,7 +200,44 @@ def build_parser() -> argparse.ArgumentParser:
         help="a folder of golden cases, such as tests/golden/cases",
     )
     _report_commands(commands)
+    _effect_commands(commands)
     return parser
+
+
+def _effect_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    replay = _command(
+        commands,
+        "replay",
+        _replay,
+        "what other interventions would have done to a run's rollouts, without a model",
+        "Reads the rollouts that a run has saved, and applies the interventions to them as the trainer would at the "
+        "first update on each. Prints a table: tokens selected, their entropy and weight, completions that something is "
+        "learnt from, and the first-order change of entropy, as recorded, under plain GRPO, and under these "
+        "interventions. Writes RUN/replays/NAME with the rollouts, the metrics of every step and report.html. What needs "
+        "more than was saved, such as a reference policy or a second update, is refused by name. For example: "
+        'rlent replay runs/quickstart --interventions "forking_tokens: {fraction: 0.1}" dynamic_sampling',
+    )
+    replay.add_argument("run_folder", type=Path, metavar="RUN", help="folder of a run")
+    replay.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=OVERRIDE_HELP)
+    _interventions_argument(replay, required=True)
+    replay.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="a folder to make (default: RUN/replays/NAME)",
+    )
+
+
+def _interventions_argument(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    parser.add_argument(
+        "--interventions",
+        nargs="+",
+        default=[],
+        required=required,
+        metavar="ENTRY",
+        help='names, or entries as in a recipe: "forking_tokens: {fraction: 0.1}"; in the order they act',
+    )
 
 
 def _report_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -359,3 +399,9 @@ def _plot(options: argparse.Namespace) -> int:
     from rlent.launch.report import plot
 
     return plot(options.runs, options.output)
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from rlent.launch.replay import replay
+
+    return replay(options.run_folder, options.interventions, options.overrides, options.output)

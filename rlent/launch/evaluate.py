@@ -26,7 +26,7 @@ from rlent.evaluation import (
     write_problems,
     write_summary,
 )
-from rlent.launch.problem_sets import Reader, load_held_out, load_sets
+from rlent.launch.problem_sets import Reader, load_held_out, make_sets, read_sets
 from rlent.launch.run_folder import RECIPE_FILE
 from rlent.launch.show import say, set_line
 from rlent.launch.weights import Weights, find_weights
@@ -120,7 +120,7 @@ def _plan(
         recipe=recipe,
         weights=weights,
         reader=reader,
-        sets=[*held_out, *load_sets(recipe, reader, wanted)],
+        sets=[*held_out, *make_sets(recipe, read_sets(recipe, reader, wanted), reader)],
         folder=folder if output is None else Path(output),
         state=state,
     )

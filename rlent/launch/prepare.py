@@ -5,11 +5,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlent.config import Evaluation, Recipe
-from rlent.data import check_prompt_lengths, context_length, load_tokenizer, resolve_model
+from rlent.data import (
+    check_prompt_lengths,
+    context_length,
+    load_tokenizer,
+    resolve_model,
+    without_problems,
+)
 from rlent.errors import ConfigError
 from rlent.evaluation import ProblemSet
 from rlent.interventions import Chain, chain
-from rlent.launch.problem_sets import Reader, load_sets
+from rlent.launch.problem_sets import Reader, make_sets, read_sets
 from rlent.launch.rows import RecipeRows, bounded, read_rows, split_rows
 from rlent.trainer import EntropyGRPOConfig
 from rlent.trainer.needs import check_needs, check_reward_names
@@ -35,6 +41,8 @@ class Prepared:
     held_out: "Dataset | None"
     removed: int
     """Rows left out of training because their prompt is held out."""
+    in_sets: int
+    """Rows left out of training because they stand in a further set."""
     too_long: int
     """Rows dropped because their prompt leaves no room for a completion."""
     sets: list[ProblemSet]
@@ -63,10 +71,17 @@ def prepare(recipe: Recipe, folder: Path) -> Prepared:
         tokenizer = load_tokenizer(model, revision, recipe.data.chat_template)
         context = context_length(model, revision)
         options: Any = args.chat_template_kwargs
+        reader = Reader(
+            tokenizer=tokenizer,
+            context=context,
+            length=args.max_completion_length,
+            template_options=options,
+        )
         rows = bounded(rows, recipe, tokenizer, options)
-        split = split_rows(rows, recipe)
+        split, sets = split_rows(rows, recipe), read_sets(recipe, reader)
+        train = without_problems(split, [(each.rows, each.questions) for each in sets.values()])
         lengths = check_prompt_lengths(
-            split.train,
+            train,
             tokenizer,
             context,
             args.max_completion_length,
@@ -81,12 +96,6 @@ def prepare(recipe: Recipe, folder: Path) -> Prepared:
                 held_out_length(recipe.evaluation, args),
                 template_options=options,
             )
-        reader = Reader(
-            tokenizer=tokenizer,
-            context=context,
-            length=args.max_completion_length,
-            template_options=options,
-        )
         return Prepared(
             recipe=recipe,
             args=args,
@@ -98,7 +107,8 @@ def prepare(recipe: Recipe, folder: Path) -> Prepared:
             held_out=split.held_out if len(split.held_out) else None,
             removed=split.removed,
             too_long=lengths.dropped,
-            sets=load_sets(recipe, reader),
+            in_sets=len(split.train) - len(train),
+            sets=make_sets(recipe, sets, reader),
         )
 
 

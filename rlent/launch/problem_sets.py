@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlent.config import EvaluationSet, Recipe
 from rlent.config.evaluation import HELD_OUT
-from rlent.data import check_prompt_lengths, load_data, within_bounds
+from rlent.data import LoadedData, check_prompt_lengths, load_data, within_bounds
 from rlent.errors import ConfigError
 from rlent.evaluation import ProblemSet
 from rlent.launch.rows import bounded, read_rows, refuse_chat_template, split_rows
@@ -28,38 +28,50 @@ class Reader:
     template_options: Mapping[str, Any] | None
 
 
-def load_sets(
+def read_sets(
     recipe: Recipe, reader: Reader, names: tuple[str, ...] | None = None
-) -> list[ProblemSet]:
-    """The evaluation's further sets, or those of ``names``.
+) -> dict[str, LoadedData]:
+    """The rows of the evaluation's further sets, or those of ``names``.
 
     Raises:
-        ConfigError: rows cannot be read, are too long, or the reward cannot score them.
+        ConfigError: rows cannot be read.
     """
     sets = {} if recipe.evaluation is None else recipe.evaluation.sets
-    return [
-        _further_set(recipe, name, each, reader)
+    return {
+        name: _read(name, each, reader)
         for name, each in sets.items()
         if names is None or name in names
-    ]
+    }
+
+
+def make_sets(recipe: Recipe, rows: Mapping[str, LoadedData], reader: Reader) -> list[ProblemSet]:
+    """The sets that have been read.
+
+    Raises:
+        ConfigError: rows are too long, or the reward cannot score them.
+    """
+    made = []
+    for name, loaded in rows.items():
+        with _in_set(name):
+            made.append(_problem_set(recipe, name, loaded.rows, reader))
+    return made
 
 
 def load_held_out(recipe: Recipe, reader: Reader) -> ProblemSet:
     """The held-out problems as a set of their own, the same ones as in training.
 
     Raises:
-        ConfigError: as ``load_sets``.
+        ConfigError: as ``read_sets`` and ``make_sets``.
     """
     rows = bounded(read_rows(recipe), recipe, reader.tokenizer, reader.template_options)
     return _problem_set(recipe, None, split_rows(rows, recipe).held_out, reader)
 
 
-def _further_set(recipe: Recipe, name: str, each: EvaluationSet, reader: Reader) -> ProblemSet:
+def _read(name: str, each: EvaluationSet, reader: Reader) -> LoadedData:
     with _in_set(name):
         refuse_chat_template(each.data)
         loaded = load_data(each.data)
-        loaded = within_bounds(loaded, reader.tokenizer, each.data, reader.template_options)
-        return _problem_set(recipe, name, loaded.rows, reader)
+        return within_bounds(loaded, reader.tokenizer, each.data, reader.template_options)
 
 
 def _problem_set(recipe: Recipe, name: str | None, rows: "Dataset", reader: Reader) -> ProblemSet:

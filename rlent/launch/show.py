@@ -118,6 +118,8 @@ def _left_out(prepared: Prepared) -> str:
     parts = []
     if prepared.removed:
         parts.append(f"{prepared.removed} left out, because their prompt is held out")
+    if prepared.in_sets:
+        parts.append(f"{prepared.in_sets} left out, because they are in evaluation.sets")
     if dropped := prepared.rows.train.problems.left_out():
         parts.append(_dropped(dropped))
     if prepared.too_long:
@@ -147,8 +149,9 @@ def show_completions(history: Sequence[Answers], count: int) -> None:
     say("")
     for i in range(min(count, len(before.prompts))):
         say(f"problem  {_one_line(before.prompts[i])}")
-        say(f"  step {before.step:<4} {_one_line(before.completions[i])}  [{before.scores[i]:g}]")
-        say(f"  step {after.step:<4} {_one_line(after.completions[i])}  [{after.scores[i]:g}]")
+        for answers in (before, after):
+            score = "no score" if (given := answers.scores[i]) is None else f"{given:g}"
+            say(f"  step {answers.step:<4} {_one_line(answers.completions[i])}  [{score}]")
     scores = ", ".join(f"step {answers.step}: {answers.score:.3f}" for answers in history)
     say(f"\nheld-out score  {scores}")
 

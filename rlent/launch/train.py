@@ -26,12 +26,14 @@ from rlent.trainer import EntropyGRPOTrainer
 from rlent.trainer.adapters import adapter_config
 from rlent.trainer.callbacks import (
     EvaluationCallback,
+    HealthCallback,
     HeldOutCallback,
     InterruptCallback,
     MetricsCallback,
     ProgressCallback,
     shield_trackers,
 )
+from rlent.trainer.losses import clip_level
 
 STATUS = {None: 0, signal.SIGINT: 130, signal.SIGTERM: 0}
 """Exit status by the signal that ended the run: what a shell expects after Ctrl-C, success after SIGTERM."""
@@ -119,7 +121,13 @@ def _trainer(prepared: Prepared, folder: Path, callbacks: list[Any]) -> EntropyG
     log = None
     if recipe.tracking.rollouts:
         names = [reward.name for reward in recipe.rewards]
-        log = RolloutLog(folder / ROLLOUTS_FOLDER, prepared.tokenizer, names, args.process_index)
+        log = RolloutLog(
+            folder / ROLLOUTS_FOLDER,
+            prepared.tokenizer,
+            names,
+            args.process_index,
+            clip_level=clip_level(args),
+        )
     trainer = EntropyGRPOTrainer(
         prepared.model,
         [reward.function for reward in recipe.rewards],
@@ -131,6 +139,7 @@ def _trainer(prepared: Prepared, folder: Path, callbacks: list[Any]) -> EntropyG
         peft_config=adapter_config(recipe.model.adapter),
         callbacks=[
             *callbacks,
+            HealthCallback(),
             MetricsCallback(MetricsFile(folder / METRICS_FILE)),
             ProgressCallback(),
         ],

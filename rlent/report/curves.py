@@ -1,5 +1,6 @@
-"""The curves of a run as one PNG: reward, held-out score, entropy of kept and dropped tokens."""
+"""The curves of a run as one PNG: reward, held-out score, further sets, entropy of kept and dropped tokens."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,18 @@ PANELS: tuple[tuple[str, dict[str, str]], ...] = (
     ("completion length (tokens)", {"completions/mean_length": "mean length"}),
 )
 """Axis label, and the metrics drawn on it with the name each is shown under."""
+PASS_AT_1 = r"eval/[^/]+/pass@1"
+"""Metrics of the further sets that are drawn together."""
 
 
 def draw_curves(metrics_file: Path, picture: Path) -> None:
-    """Draw every panel that has at least one metric."""
+    """Draw every panel that has at least one metric, and one for the further sets."""
     from matplotlib.figure import Figure
 
     rows = list(read_metrics(metrics_file))
-    panels = [(label, series) for label, names in PANELS if (series := _series(rows, names))]
+    reward, *others = PANELS
+    wanted = [reward, ("pass@1, greedy", _sets(rows)), *others]
+    panels = [(label, series) for label, names in wanted if (series := _series(rows, names))]
     figure = Figure(figsize=(4.2 * max(len(panels), 1), 3.2), layout="constrained")
     for place, (label, series) in enumerate(panels, start=1):
         axes = figure.add_subplot(1, len(panels), place)
@@ -38,6 +43,12 @@ def draw_curves(metrics_file: Path, picture: Path) -> None:
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
     figure.savefig(picture, dpi=150)
+
+
+def _sets(rows: list[dict[str, Any]]) -> dict[str, str]:
+    """The greedy pass@1 of each set of ``evaluation.sets``, shown under its name."""
+    metrics = {metric: None for row in rows for metric in row if re.fullmatch(PASS_AT_1, metric)}
+    return {metric: metric.split("/")[1] for metric in metrics}
 
 
 def _series(

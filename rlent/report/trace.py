@@ -11,9 +11,7 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from rlent.tracking import read_tables
-
-PART = "reward/"
-"""Prefix of the columns that hold one reward function's part each."""
+from rlent.tracking.rollouts import PART
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -7,6 +7,7 @@ some update on the rollout, and ``preserved`` that a share of its gradient was k
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -18,6 +19,8 @@ from rlent.numerics import fill, safe_ratio
 from rlent.surrogates import Level, clipped_sides, ratio_exponent
 from rlent.types import Rollouts, Signal, Tokens
 
+PART = "reward/"
+"""Prefix of the columns that hold one reward function's part each."""
 PER_TOKEN = ("token", "token_id", "logp", "entropy", "selected", "advantage", "weight")
 
 
@@ -87,14 +90,7 @@ class RolloutLog:
         self._rows = {}
         if not rows:
             return
-        self._folder.mkdir(parents=True, exist_ok=True)
-        path = (
-            self._folder
-            / f"step-{self._step:06d}.batch-{self._batch:03d}.rank-{self._rank}.parquet"
-        )
-        unfinished = path.with_suffix(".unfinished")
-        pq.write_table(pa.Table.from_pylist(rows), unfinished, compression="zstd")
-        unfinished.rename(path)
+        write_batch(self._folder, rows, self._batch, self._rank)
 
     def state_dict(self) -> dict[str, Any]:
         """The generation batch that is not written yet."""
@@ -113,9 +109,7 @@ class RolloutLog:
             "prompt": self._tokenizer.decode(rollouts.prompt_ids[row], skip_special_tokens=True),
             "completion": self._tokenizer.decode(ids, skip_special_tokens=True),
             "reward": float(rollouts.reward[row]),
-            **{
-                f"reward/{name}": part for name, part in zip(self._reward_names, parts, strict=True)
-            },
+            **{f"{PART}{name}": part for name, part in zip(self._reward_names, parts, strict=True)},
             "truncated": bool(rollouts.truncated[row]),
             "token": [self._tokenizer.decode([token]) for token in ids],
             "token_id": ids,
@@ -139,6 +133,31 @@ def _clipping(tokens: Tokens, signal: Signal, level: Level) -> dict[str, Tensor]
     below, above = clipped_sides(ratio, fill(signal.advantage, tokens.mask), signal)
     preserved = (below & (signal.keep_low > 0)) | (above & (signal.keep_high > 0))
     return {"clipped": (below | above).cpu(), "preserved": preserved.cpu()}
+
+
+def write_batch(
+    folder: Path, rows: Sequence[dict[str, Any]], batch: int = 0, rank: int = 0
+) -> None:
+    """Write rows of one step, under a temporary name until the file is whole.
+
+    Args:
+        batch: number of the generation batch among those of the step.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"step-{rows[0]['step']:06d}.batch-{batch:03d}.rank-{rank}.parquet"
+    unfinished = path.with_suffix(".unfinished")
+    pq.write_table(pa.Table.from_pylist(list(rows)), unfinished, compression="zstd")
+    unfinished.rename(path)
+
+
+def read_batches(folder: Path) -> Iterator[list[dict[str, Any]]]:
+    """The rows of every generation batch, of all ranks, in the order of steps."""
+    for _, files in groupby(sorted(folder.glob("*.parquet")), _batch_name):
+        yield [row for path in files for row in pq.read_table(path).to_pylist()]
+
+
+def _batch_name(path: Path) -> str:
+    return path.name.partition(".rank-")[0]
 
 
 def read_tables(folder: Path) -> Iterator[pa.Table]:

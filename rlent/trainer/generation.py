@@ -1,6 +1,6 @@
 """From TRL's generation to a batch that the interventions have seen: the first half of ``EntropyGRPOTrainer``."""
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -49,6 +49,14 @@ class RolloutTrainer(MicroBatchTrainer):
     """What the engine noted of the completions that are being scored."""
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> Batch:
+        with self._timed("rollout"):
+            return self._rolled_out(inputs)
+
+    def _timed(self, phase: str) -> AbstractContextManager[None]:
+        return self._clock.phase(phase) if self._mode == "train" else nullcontext()
+
+    def _rolled_out(self, inputs: list[dict[str, Any]]) -> Batch:
+        """A generation batch after every stage that runs once on it."""
         batch, keep = self._roll_out(inputs)
         filters = self._filters
         if filters:
@@ -78,6 +86,8 @@ class RolloutTrainer(MicroBatchTrainer):
         self._captured = None
         batch = super()._generate_and_score_completions(inputs)
         batch |= self._described(batch, inputs)
+        if self._mode == "train":
+            self._generated += float(self.reduce.sum(batch["completion_mask"].sum()))
         keep = torch.ones_like(batch["truncated"])
         rollouts = self._rollouts(batch, keep)
         if self.chain.has_stage(OnRewards):
@@ -197,7 +207,8 @@ class RolloutTrainer(MicroBatchTrainer):
     def _calculate_rewards(
         self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any
     ) -> Tensor:
-        parts = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        with self._timed("rewards"):
+            parts = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         assert isinstance(parts, Tensor)
         self._reward_parts = parts
         return parts

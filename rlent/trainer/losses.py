@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from rlent.objective import Objective, build_objective
+from rlent.objective import LOSS_TYPES, Objective, build_objective
+from rlent.surrogates import Level
 
 if TYPE_CHECKING:
     from rlent.trainer.config import EntropyGRPOConfig
@@ -27,3 +28,8 @@ def ratio_bounds(args: "EntropyGRPOConfig") -> tuple[float, float]:
     if args.loss_type == "cispo":
         return 0.0, high
     return 1.0 - args.epsilon, 1.0 + high
+
+
+def clip_level(args: "EntropyGRPOConfig") -> Level | None:
+    """Whose ratio the loss clips; None for a loss that sends gradient from every token."""
+    return args.importance_sampling_level if LOSS_TYPES[args.loss_type].surrogate == "ppo" else None

@@ -6,7 +6,7 @@ from torch import Tensor, as_tensor, device, float64, stack
 from rlent.interventions import Mean
 from rlent.numerics import fill, safe_ratio
 from rlent.reduce import Reduce
-from rlent.surrogates import Level, ratio_exponent
+from rlent.surrogates import Level, clipped_sides, ratio_exponent
 from rlent.types import Signal, Tokens
 
 
@@ -48,8 +48,7 @@ def masked(values: Tensor, mask: Tensor) -> Mean:
 def clip_metrics(tokens: Tokens, signal: Signal, level: Level) -> dict[str, Mean | float]:
     """Shares of tokens outside the bounds, on the side where PPO clips, under TRL's names."""
     ratio = safe_ratio(ratio_exponent(tokens, level))
-    above = tokens.mask & (ratio > signal.clip_high) & (signal.advantage > 0)
-    below = tokens.mask & (ratio < signal.clip_low) & (signal.advantage < 0)
+    below, above = clipped_sides(ratio, fill(signal.advantage, tokens.mask), signal)
     lowest = tokens.reduce.min(_row_share(below, tokens.mask).min())
     highest = tokens.reduce.max(_row_share(above, tokens.mask).max())
     return {

@@ -20,6 +20,7 @@ from rlent.trainer.micro_batches import (
     rows_of,
     trimmed,
 )
+from rlent.trainer.phases import PhaseClock
 from rlent.trainer.trl_contract import MULTIMODAL
 
 
@@ -28,6 +29,9 @@ class MicroBatchTrainer(GuardedTrainer):
 
     _parts: list[Batch]
     """Parts of a micro-batch that are still to be run."""
+    _clock: PhaseClock
+    _generated: float
+    """Tokens that all ranks have generated since the last optimiser step."""
 
     @property
     def _mode(self) -> str:
@@ -68,6 +72,16 @@ class MicroBatchTrainer(GuardedTrainer):
         raise NotImplementedError
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
+        """TRL's, with the time and the tokens of every optimiser step in the metrics."""
+        with self._clock.phase("update"):
+            loss = self._step_in_parts(model, inputs, num_items_in_batch)
+        if self._step % self.current_gradient_accumulation_steps == 0:
+            phases = {f"time/{name}": seconds for name, seconds in self._clock.take().items()}
+            self.record_metrics({**phases, "tokens/generated": self._generated})
+            self._generated = 0.0
+        return loss
+
+    def _step_in_parts(self, model: Any, inputs: Any, num_items_in_batch: Any) -> Tensor:
         """TRL's, on a micro-batch in parts: all but the last only add to the gradients."""
         tokens = self.args.tokens_per_micro_batch
         total = torch.zeros((), device=self.accelerator.device)

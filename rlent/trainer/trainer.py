@@ -37,6 +37,7 @@ from rlent.trainer.metrics import (
     unclipped_metrics,
 )
 from rlent.trainer.needs import check_needs, check_reward_names
+from rlent.trainer.phases import PhaseClock
 from rlent.trainer.reference import Asking, on_whole_sequence, reference_loaded, reference_policy
 from rlent.trainer.refill import FreshPrompts
 from rlent.trainer.trl_contract import check_contract
@@ -107,6 +108,8 @@ class EntropyGRPOTrainer(CheckpointTrainer):
         self._loss_to_go_on = None
         self.skipped_steps = 0
         self._captured = None
+        self._clock = PhaseClock()
+        self._generated = 0.0
         self._native = self._native_rollout()
         if self._native is not None:
             check_model(self._transformers_model(self.model))

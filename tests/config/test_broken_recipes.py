@@ -39,16 +39,16 @@ BROKEN = {
         "model:\n  name: m\n  dtyp: float32\ndata: {name: d}\nrewards: [format]\n",
         "model.dtyp",
         "recipe.yaml:3: model.dtyp: unknown key\n"
-        "  expected: name, revision, dtype, options\n"
+        "  expected: name, revision, dtype, options, adapter\n"
         "  given: 'dtyp'\n"
         "  did you mean: dtype",
     ),
     "unknown key of the data": (
         "model: {name: m}\ndata:\n  name: d\n\n  splt: train\nrewards: [format]\n",
         "data.splt",
-        f"recipe.yaml:5: data.splt: unknown key\n"
-        f"  given: 'splt'\n"
-        f"  did you mean: split",
+        "recipe.yaml:5: data.splt: unknown key\n"
+        "  given: 'splt'\n"
+        "  did you mean: split",
     ),
     "unknown key two levels down": (
         MINIMAL + "tracking:\n  wandb:\n    project: p\n    nam: x\n",
@@ -61,9 +61,9 @@ BROKEN = {
     "unknown key of the evaluation's data": (
         MINIMAL + "evaluation:\n  data: {name: d,\n         sze: 3}\n",
         "evaluation.data.sze",
-        f"recipe.yaml:7: evaluation.data.sze: unknown key\n"
-        f"  given: 'sze'\n"
-        f"  did you mean: size",
+        "recipe.yaml:7: evaluation.data.sze: unknown key\n"
+        "  given: 'sze'\n"
+        "  did you mean: size",
     ),
     "unknown intervention": (
         MINIMAL + "interventions:\n  - forkng_tokens: {fraction: 0.2}\n",

@@ -69,6 +69,7 @@ model:
   revision: null
   dtype: float32
   options: {}
+  adapter: null
 data:
   name: reasoning_gym/chain_sum
   config: null
@@ -94,6 +95,8 @@ rewards:
     weight: 1.0
     answer_column: answer
     extract: auto
+    pattern: null
+    strict: true
     timeout: 5.0
     memory_mb: 512
     workers: null
@@ -111,6 +114,14 @@ rollout:
   max_live: null
 engine:
   precision: auto
+  gradient_checkpointing: false
+  zero: null
+  offload: none
+  bucket_size: null
+  overlap_communication: null
+  keep_gathered: null
+  deepspeed: null
+  non_finite: stop
 tracking:
   wandb: null
   rollouts: true

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from datasets import Dataset
 
-from rlent.data import HeldOutSplit, separate, split_held_out
+from rlent.data import HeldOutSplit, separate, split_held_out, without_problems
 from rlent.errors import ConfigError
 
 
@@ -81,3 +81,32 @@ def test_separate_knows_a_question_under_another_template() -> None:
     split = separate(train, held_out, 2, (["a", "b", "c"], ["b", "x"]))
     assert split.train["prompt"][:] == ["a. Think.", "c. Think."]
     assert (len(split.held_out), split.removed) == (2, 1)
+
+
+def test_problems_of_further_sets_are_left_out_by_prompt_and_by_question() -> None:
+    split = split_held_out(_plain(["a!", "b!", "c!", "d!", "a!"]), 0, 0, ["a", "b", "c", "d", "a"])
+    sets = [(_plain(["a?"]), ["a"]), (_plain(["x", "c!"]), ["x", "other"])]
+    left = without_problems(split, sets)
+    assert left.to_list() == [{"prompt": "b!", "answer": "1"}, {"prompt": "d!", "answer": "3"}]
+    assert without_problems(split, []).to_list() == split.train.to_list()
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_questions_stay_with_the_training_rows(own: bool) -> None:
+    prompts = [f"p{i}" for i in range(9)]
+    questions = [f"q{i}" for i in range(9)]
+    rows = _plain(prompts)
+    if own:
+        other = _plain(["p3", "p5"])
+        split = separate(rows, other, 2, (questions, ["q3", "q5"]))
+    else:
+        split = split_held_out(rows, 3, 1, questions)
+    assert split.questions == [f"q{answer}" for answer in split.train["answer"]]
+    assert 0 < len(split.questions) < 9
+
+
+def test_a_training_row_must_be_in_no_set() -> None:
+    split = split_held_out(_plain(["a", "b"]), 0, 0)
+    with pytest.raises(ConfigError, match="every training prompt is evaluated") as caught:
+        without_problems(split, [(_plain(["b", "a"]), ["b", "a"])])
+    assert caught.value.key == "evaluation.sets"

@@ -1,6 +1,7 @@
 """Two hosts on one machine: network namespaces, joined by a cable."""
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +18,15 @@ class Host:
 
     def command(self, words: list[str]) -> list[str]:
         return ["ip", "netns", "exec", self.namespace, *words]
+
+    def kill(self) -> None:
+        """Everything that runs there dies at once, as when a machine loses its power."""
+        found = subprocess.run(
+            ["ip", "netns", "pids", self.namespace], check=True, capture_output=True, text=True
+        )
+        for number in found.stdout.split():
+            with suppress(ProcessLookupError):
+                os.kill(int(number), signal.SIGKILL)
 
 
 def why_not() -> str | None:
@@ -58,6 +68,7 @@ def two_hosts() -> Iterator[tuple[Host, Host]]:
     finally:
         for host in hosts:
             with suppress(subprocess.CalledProcessError):
+                host.kill()
                 _ip("netns", "del", host.namespace)
 
 

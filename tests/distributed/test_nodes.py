@@ -1,8 +1,6 @@
 """Two nodes that see each other over a network alone: they train as one process does, and outlive the death of one."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -44,23 +42,22 @@ def sharded(recipe: Recipe, write: Callable[..., str]) -> str:  # noqa: F811
     return write(recipe)
 
 
-def start(host: Host, meet_at: Host, path: str) -> subprocess.Popen[str]:
-    """One node of a launch; its own process group, so that it can be killed as a machine dies."""
-    words = ("launch", path, "name=nodes", "--nodes", "2", "--processes-per-node", "1")
-    command = ["rlent", *words, "--head", f"{meet_at.address}:29511", "--max-restarts", "2"]
+def start(host: Host, meet_at: Host, path: str, *more: str) -> subprocess.Popen[str]:
+    """One node of a launch."""
+    words = ("launch", path, "name=nodes", "--nodes", "2", "--processes-per-node", "1", *more)
+    command = [sys.executable, "-m", "rlent", *words, "--head", f"{meet_at.address}:29511"]
     return subprocess.Popen(
-        host.command([sys.executable, "-m", *command]),
+        host.command(command),
         env=environment(GLOO_SOCKET_IFNAME=host.interface),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        start_new_session=True,
     )
 
 
-def steps(run: Path) -> dict[str, list[dict[str, Any]]]:
+def steps(run: Path) -> list[dict[str, Any]]:
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return {"steps": [row for row in rows if "loss" in row]}
+    return [row for row in rows if "loss" in row]
 
 
 @pytest.mark.slow
@@ -70,21 +67,27 @@ def test_a_node_dies_and_the_run_ends_as_on_one_process(
     alone = ["name=alone", "trainer.per_device_train_batch_size=4"]
     assert main(["train", sharded, *alone, "engine.zero=null", "engine.keep_gathered=null"]) == 0
     first, second = hosts
-    nodes = [start(host, first, sharded) for host in hosts]
     run = Path("runs/nodes")
     try:
+        nodes = [start(host, first, sharded) for host in hosts]
         wait(lambda: (run / "checkpoint-3").exists(), nodes[0])
-        os.killpg(nodes[1].pid, signal.SIGKILL)
-        nodes[1].wait()
-        nodes[1] = start(second, first, sharded)
-        shown = [node.communicate(timeout=240)[0] for node in nodes]
+        second.kill()
+        nodes[1].communicate()
+        # The other node does not wait for one that is gone; a scheduler starts both again.
+        nodes[0].communicate(timeout=60)
+        assert nodes[0].returncode != 0
+        nodes = [start(host, first, sharded, "--resume") for host in hosts]
+        shown = [node.communicate(timeout=180)[0] for node in nodes]
     finally:
-        for node in nodes:
-            if node.poll() is None:
-                os.killpg(node.pid, signal.SIGKILL)
-    assert [node.returncode for node in nodes] == [0, 0], shown
-    assert "resumed from checkpoint-" in "".join(shown)
-    assert largest_difference(steps(Path("runs/alone")), steps(run), count=8) < 1e-5
+        for host in hosts:
+            host.kill()
+    assert [node.returncode for node in nodes] == [0, 0], "\n----\n".join(shown)
+    assert "resumed from checkpoint-" in shown[0]
+    one, two = steps(Path("runs/alone")), steps(run)
+    assert len(one) == len(two) == 8
+    assert largest_difference(one[:3], two[:3], parts=True) < 1e-5
+    # Rounding grows with every step of Adam; a step done twice, or not at all, is larger by orders.
+    assert largest_difference(one, two, parts=True) < 1e-4
 
 
 def wait(condition: Callable[[], bool], node: subprocess.Popen[str]) -> None:

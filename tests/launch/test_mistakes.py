@@ -98,16 +98,6 @@ MISTAKES: dict[str, tuple[str, Any, list[str]]] = {
         "math",
         ["evaluation.reward", "math_answer"],
     ),
-    "checkpoint inside a generation batch": (
-        "trainer",
-        {
-            "num_iterations": 2,
-            "save_steps": 1,
-            "per_device_train_batch_size": 8,
-            "max_completion_length": 8,
-        },
-        ["trainer.save_steps", "multiple of 2"],
-    ),
     "prompt longer than the context": (
         "trainer.max_completion_length",
         126,

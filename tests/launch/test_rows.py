@@ -1,5 +1,8 @@
 """The rows of a recipe: nothing leaks, and what is left out is in the plan."""
 
+import os
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -86,3 +89,37 @@ def test_a_chat_template_of_a_file_counts(recipe: Recipe, plan: Plan) -> None:
     assert "no prompt has between 0 and 15 tokens" in plan()
     recipe["data"] |= {"max_prompt_tokens": 60}
     assert "additions.jsonl: 47 problems" in plan()
+
+
+def test_a_function_in_the_working_directory_is_found_by_the_script(
+    recipe: Recipe, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("rewards_of_this_folder.py").write_text(
+        "def even(completions, **columns):\n    return [0.0] * len(completions)\n"
+    )
+    recipe["rewards"] = [{"python_function": {"function": "rewards_of_this_folder:even"}}]
+    # An installed script has its own folder on the path, and not the working directory.
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path not in ("", os.getcwd())])
+    assert "rewards    even x 1" in plan()
+    assert sys.path[0] != ""
+
+
+def test_problems_of_a_further_set_are_not_trained_on(recipe: Recipe, plan: Plan) -> None:
+    before = plan()
+    assert "additions.jsonl: 47 problems\n" in before
+    other = {"name": "additions.jsonl", "style": "plain", "prompt": "{question} Think.", "seed": 5}
+    recipe["evaluation"]["sets"] = {"adds": {"data": other | {"size": 20}}}
+    held_out = [line for line in before.splitlines() if line.startswith("held out")]
+    text = plan()
+    shown = re.search(
+        r"additions.jsonl: (\d+) problems \((\d+) left out, because they are in evaluation.sets\)",
+        text,
+    )
+    assert shown is not None
+    trained, left_out = map(int, shown.groups())
+    # Some of the 20 are held out as well.
+    assert trained + left_out == 47
+    assert 12 <= left_out <= 20
+    assert held_out[0] in text
+    recipe["evaluation"]["sets"]["adds"]["data"].pop("size")
+    assert "evaluation.sets: every training prompt is evaluated" in plan()

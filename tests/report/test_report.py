@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from rlent.report.curves import draw_curves
 from rlent.report.studies import draw_study, final, print_study, read_curve
@@ -17,6 +18,32 @@ def test_curves_draw_the_metrics_that_are_there(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     draw_curves(tmp_path / "metrics.jsonl", tmp_path / "curves.png")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def drawn_panels(folder: Path, lines: list[dict[str, float]]) -> tuple[list[str], list[list[str]]]:
+    """Axis labels and legends of the picture, panel by panel."""
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    figures: list[Figure] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+        draw_curves(folder / "metrics.jsonl", folder / "curves.png")
+    (figure,) = figures
+    legends = [axes.get_legend_handles_labels()[1] for axes in figure.axes]
+    return [axes.get_ylabel() for axes in figure.axes], legends
+
+
+def test_curves_draw_the_further_sets_in_a_panel_of_their_own(tmp_path: Path) -> None:
+    lines = [
+        {"step": 0, "eval/b/pass@1": 0.1, "eval/b/avg@4": 0.2, "held_out/score": 0.1},
+        {"step": 2, "eval/b/pass@1": 0.3, "eval/a/pass@1": 0.5, "entropy": 1.0},
+    ]
+    labels, legends = drawn_panels(tmp_path, lines)
+    assert labels == ["reward", "pass@1, greedy", "entropy (nats)"]
+    assert legends == [["held-out, greedy"], ["b", "a"], ["all tokens"]]
+    assert drawn_panels(tmp_path, [{"step": 1, "reward": 1.0}]) == (
+        ["reward"],
+        [["training reward"]],
+    )
 
 
 def write_run(folder: Path, values: dict[int, float]) -> Path:

@@ -1,12 +1,14 @@
 """When the model is measured during training, and held-out scores that are not there."""
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from rlent.errors import RlentError
+from rlent.trainer.callbacks import held_out
 from rlent.trainer.callbacks.at_steps import AtSteps, is_due
 from rlent.trainer.callbacks.held_out import Answers
 
@@ -66,3 +68,26 @@ def test_a_score_that_is_not_there_is_in_no_mean() -> None:
 def test_no_score_at_all_is_an_error(nothing: float | None) -> None:
     with pytest.raises(RlentError, match="scored no held-out problem"):
         _ = answers(nothing, nothing).score
+
+
+class Template:
+    """A tokenizer whose chat template has an option."""
+
+    chat_template = "there is one"
+
+    def apply_chat_template(self, prompt: Any, *, thinks: bool = True, **_: Any) -> dict[str, Any]:
+        return {"input_ids": [1, 2] if thinks else [3]}
+
+
+def test_greedy_answers_read_prompts_through_the_options_of_the_template(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[list[list[int]]] = []
+    monkeypatch.setattr(
+        held_out, "_greedy_natively", lambda trainer, model, ids, length: seen.append(ids)
+    )
+    for options in (None, {"thinks": False}):
+        args = SimpleNamespace(chat_template_kwargs=options, rollout_engine="native")
+        trainer: Any = SimpleNamespace(processing_class=Template(), args=args)
+        held_out.greedy(trainer, None, [[{"role": "user", "content": "1 + 1"}]], 5)
+    assert seen == [[[1, 2]], [[3]]]

@@ -1,6 +1,7 @@
 """What happens around a step: progress, the metrics file, interruption, evaluation."""
 
 from rlent.trainer.callbacks.evaluation import EvaluationCallback
+from rlent.trainer.callbacks.health import HealthCallback
 from rlent.trainer.callbacks.held_out import HeldOutCallback
 from rlent.trainer.callbacks.interrupt import InterruptCallback
 from rlent.trainer.callbacks.metrics import MetricsCallback
@@ -9,6 +10,7 @@ from rlent.trainer.callbacks.trackers import shield_trackers
 
 __all__ = [
     "EvaluationCallback",
+    "HealthCallback",
     "HeldOutCallback",
     "InterruptCallback",
     "MetricsCallback",

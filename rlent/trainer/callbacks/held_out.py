@@ -104,7 +104,8 @@ def greedy(
 ) -> list[list[int]]:
     """Tokens of the model's most likely completions, at most ``length`` each, up to and with the end of sequence."""
     tokenizer: Any = trainer.processing_class
-    ids = [prompt_ids(prompt, tokenizer) for prompt in prompts]
+    options = trainer.args.chat_template_kwargs
+    ids = [prompt_ids(prompt, tokenizer, options) for prompt in prompts]
     if trainer.args.rollout_engine == "native":
         return _greedy_natively(trainer, model, ids, length)
     encoded = tokenizer.pad({"input_ids": ids}, padding_side="left", return_tensors="pt")

@@ -1,0 +1,45 @@
+"""Ranks that see different things: they go on together, or all stop with the message of the one that failed."""
+
+import json
+import math
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.distributed.cases import ENGINES
+from tests.distributed.processes import launch, run
+
+ENGINE_NAMES = ("data parallel", "zero 3")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ENGINE_NAMES)
+@pytest.mark.parametrize("what", ["no variance", "nobody kept", "no forking token"])
+def test_a_rank_without_anything_to_learn_keeps_step(
+    what: str, engine: str, tiny_folder: Path, tmp_path: Path
+) -> None:
+    section = json.dumps(ENGINES[engine])
+    first, second = launch("disagree.py", 2, tmp_path, str(tiny_folder), section, what)
+    assert len(first) == len(second) == 2
+    assert all(math.isfinite(row["loss"]) and row["grad_norm"] > 0 for row in first)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ENGINE_NAMES)
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("raises", "RuntimeError: the reward cannot be had on rank 1"),
+        ("nan loss", "is not finite; the run stops with the weights of the step before"),
+    ],
+)
+def test_all_ranks_stop_with_the_message_of_the_one_that_failed(
+    what: str, message: str, engine: str, tiny_folder: Path, tmp_path: Path
+) -> None:
+    began = time.monotonic()
+    section = json.dumps(ENGINES[engine])
+    result = run("disagree.py", 2, tmp_path, str(tiny_folder), section, what)
+    assert result.returncode != 0
+    assert message in result.stderr
+    assert time.monotonic() - began < 90  # a minute from the failure on, and the start
