@@ -82,6 +82,10 @@ class NonFiniteError(RlentError, ArithmeticError):
         )
 
 
+class RewardError(RlentError, ValueError):
+    """A reward function gave what is no reward."""
+
+
 class CheckpointError(RlentError, RuntimeError):
     """A checkpoint could not be written, or does not fit the run that is to go on from it."""
 

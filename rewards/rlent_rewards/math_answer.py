@@ -28,10 +28,10 @@ class MathAnswer:
     processes that are started when they are first needed and shared by all rewards of a process.
 
     An answer that is missing or is not mathematics scores 0.0, as does one that ``guards`` refuses
-    because evaluating it could take for ever, and one that takes a worker more than ``timeout`` or
-    ``memory_mb`` or makes it crash, and one that ``pattern`` does not find in time. Their shares are logged where the trainer passes
-    ``log_metric``, as ``rewards/math_answer/`` and ``unparsed``, ``refused``, ``timeouts``,
-    ``out_of_memory`` and ``crashes``. Running out of memory in the midst of math-verify, which
+    because evaluating it could take for ever, one that takes a worker more than ``timeout`` or
+    ``memory_mb`` or makes it crash, and one that ``pattern`` does not find in time. Their shares
+    are logged where the trainer passes ``log_metric``, as ``rewards/math_answer/`` and
+    ``unparsed``, ``refused``, ``timeouts``, ``out_of_memory`` and ``crashes``. Running out of memory in the midst of math-verify, which
     swallows that error, counts as a wrong answer.
 
     Raises:

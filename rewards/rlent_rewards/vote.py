@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from itertools import takewhile
-from typing import Literal, get_args
+from typing import Literal, get_args, get_origin
 
 from rlent_rewards.choices import check_choice
 from rlent_rewards.equivalence import judge, usable_references
@@ -72,8 +72,8 @@ class VoteRule:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            if choices := get_args(field.type):
-                check_choice(field.name, getattr(self, field.name), choices)
+            if get_origin(field.type) is Literal:
+                check_choice(field.name, getattr(self, field.name), get_args(field.type))
         check_custom("a vote", self.extract, self.pattern)
 
 

@@ -48,11 +48,11 @@ def apply_chain(links: Chain, rollouts: Rollouts, entropy: Tensor, setting: Sett
         rollouts: a whole generation batch, of all ranks, with ``old_logp``.
         entropy: [n t] nats, of the policy that generated.
     """
-    assert rollouts.old_logp is not None
     reward, first = links.on_rewards(rollouts)
     rollouts = replace(rollouts, reward=reward)
     keep, second = links.on_filter(rollouts, torch.ones_like(rollouts.truncated))
     rollouts = replace(rollouts, mask=rollouts.mask & keep.unsqueeze(1))
+    assert rollouts.old_logp is not None
     base = grouped_advantages(
         torch.where(keep, reward, torch.nan), rollouts.group, scale=setting.scale
     )

@@ -8,7 +8,8 @@ import numpy as np
 
 from rlent.effects.batches import EFFECT
 
-NOTHING = "–"
+NOTHING = "n/a"
+_KEPT = "recorded selection, selected here too"
 
 Row = Mapping[str, Any]
 
@@ -49,7 +50,9 @@ class Tally:
 def tally_table(tallies: Mapping[str, Tally]) -> str:
     """A Markdown table with a column per choice."""
     cells = {name: _cells(tally) for name, tally in tallies.items()}
-    rows = next(iter(cells.values()))
+    rows = list(next(iter(cells.values())))
+    if all(tally.recorded == tally.tokens for tally in tallies.values()):
+        rows.remove(_KEPT)
     lines = [
         f"| | {' | '.join(cells)} |",
         "|---|" + "---:|" * len(cells),
@@ -66,7 +69,7 @@ def _cells(tally: Tally) -> dict[str, str]:
         "mean entropy of the others, nats": _mean(tally.entropy_others, others),
         "their mean weight": _mean(tally.weight, tally.selected),
         "completions that something is learnt from": _share(tally.learning, tally.completions),
-        "recorded selection, selected here too": _share(tally.shared, tally.recorded),
+        _KEPT: _share(tally.shared, tally.recorded),
         "first-order change of entropy, nats per unit step": (
             NOTHING if tally.effect is None else f"{tally.effect / max(tally.tokens, 1):+.4g}"
         ),

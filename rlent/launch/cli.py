@@ -110,6 +110,16 @@ def build_parser() -> argparse.ArgumentParser:
     launch.add_argument(
         "--dry-run", action="store_true", help="print the command and do nothing else"
     )
+    merge = _command(
+        commands,
+        "merge",
+        _merge,
+        "make one model of an adapter and the model below it",
+        "A run with model.adapter saves the adapter alone. This writes the whole model, as if all weights had been "
+        "trained: rlent merge runs/NAME",
+    )
+    merge.add_argument("folder", type=Path, metavar="RUN", help="a run, a checkpoint or an adapter")
+    merge.add_argument("--output", type=Path, metavar="DIR", help="default: RUN/merged")
     check = _command(
         commands,
         "check",
@@ -200,21 +210,22 @@ def build_parser() -> argparse.ArgumentParser:
         help="a folder of golden cases, such as tests/golden/cases",
     )
     _report_commands(commands)
-    _effect_commands(commands)
+    _replay_command(commands)
+    _inspect_command(commands)
     return parser
 
 
-def _effect_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _replay_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     replay = _command(
         commands,
         "replay",
         _replay,
         "what other interventions would have done to a run's rollouts, without a model",
         "Reads the rollouts that a run has saved, and applies the interventions to them as the trainer would at the "
-        "first update on each. Prints a table: tokens selected, their entropy and weight, completions that something is "
-        "learnt from, and the first-order change of entropy, as recorded, under plain GRPO, and under these "
-        "interventions. Writes RUN/replays/NAME with the rollouts, the metrics of every step and report.html. What needs "
-        "more than was saved, such as a reference policy or a second update, is refused by name. For example: "
+        "first update on each. Prints a table: tokens selected, their entropy and weight, completions that something "
+        "is learnt from, and the first-order change of entropy, as recorded, under plain GRPO, and under these "
+        "interventions. Writes RUN/replays/NAME with the rollouts, the metrics of every step and report.html. What "
+        "needs more than was saved, such as a reference policy or a second update, is refused by name. For example: "
         'rlent replay runs/quickstart --interventions "forking_tokens: {fraction: 0.1}" dynamic_sampling',
     )
     replay.add_argument("run_folder", type=Path, metavar="RUN", help="folder of a run")
@@ -226,6 +237,52 @@ def _effect_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPars
         type=Path,
         metavar="DIR",
         help="a folder to make (default: RUN/replays/NAME)",
+    )
+
+
+def _inspect_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    inspect = _command(
+        commands,
+        "inspect",
+        _inspect,
+        "sample from a model, and see what interventions would do to it, without training",
+        "Samples completions with rlent's own engine and scores them. Shows for plain GRPO, for each intervention "
+        "alone and for all of them together which tokens would be selected and weighted, and the first-order effect on "
+        "entropy: exact over the vocabulary, per unit of a step on the logits. Prints a table and writes "
+        "inspections/MODEL/report.html. Further settings are those of a recipe: data.style=plain, "
+        "trainer.temperature=0.7, trainer.num_generations=4. For example: "
+        "rlent inspect runs/quickstart --prompts problems.jsonl --interventions forking_tokens steer",
+    )
+    inspect.add_argument(
+        "model",
+        metavar="MODEL",
+        help="a packaged model, a folder, a hub name, a run or a checkpoint",
+    )
+    inspect.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=OVERRIDE_HELP)
+    inspect.add_argument(
+        "--prompts",
+        required=True,
+        metavar="FILE",
+        help="rows with a question, and an answer that the rewards read (.jsonl, .parquet, .csv), or anything else "
+        "that data.name of a recipe can be",
+    )
+    _interventions_argument(inspect, required=False)
+    inspect.add_argument(
+        "--rewards",
+        nargs="+",
+        default=["math_answer"],
+        metavar="ENTRY",
+        help="as in a recipe; advantages are made of them (default: math_answer)",
+    )
+    inspect.add_argument(
+        "--size", type=int, default=16, metavar="N", help="most prompts (default: %(default)s)"
+    )
+    inspect.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="a folder to make (default: inspections/MODEL)",
     )
 
 
@@ -335,16 +392,24 @@ def _launch(options: argparse.Namespace) -> int:
     return 0
 
 
+def _merge(options: argparse.Namespace) -> int:
+    from rlent.launch.merge import merge
+
+    return merge(options.folder, options.output)
+
+
 def _check(options: argparse.Namespace) -> int:
     from rlent.config import dump_recipe, load_recipe
 
     recipe = load_recipe(options.recipe, options.overrides)
     from rlent.launch.prepare import prepare
     from rlent.launch.run_folder import new_run_folder
-    from rlent.launch.show import show_plan
+    from rlent.launch.show import show_deepspeed, show_plan
 
     folder = new_run_folder(recipe)
-    show_plan(prepare(recipe, folder), folder)
+    prepared = prepare(recipe, folder)
+    show_plan(prepared, folder)
+    show_deepspeed(prepared)
     if options.resolved:
         print(f"\n{dump_recipe(recipe)}", end="")
     return 0
@@ -405,3 +470,19 @@ def _replay(options: argparse.Namespace) -> int:
     from rlent.launch.replay import replay
 
     return replay(options.run_folder, options.interventions, options.overrides, options.output)
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from rlent.launch.inspect_model import Request, inspect_model
+
+    return inspect_model(
+        Request(
+            model=options.model,
+            prompts=options.prompts,
+            interventions=options.interventions,
+            rewards=options.rewards,
+            size=options.size,
+            overrides=options.overrides,
+            output=options.output,
+        )
+    )

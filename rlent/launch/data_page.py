@@ -1,6 +1,6 @@
 """``rlent data``: the rows of a recipe, how long their prompts are, and what is wrong with them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -49,14 +49,26 @@ def show_data(recipe: Recipe, *, rows: int) -> int:
     with recipe.source.locating():
         model = _model(recipe)
         stops = _show_section("data", recipe.data, model, rows)
-        if (section := held_out_section(recipe)) is not None:
+        for key, section, completion in _evaluated(recipe):
             say("")
             try:
-                stops |= _show_section("evaluation.data", section, model, rows)
+                answerer = replace(model, completion=completion or model.completion)
+                stops |= _show_section(key, section, answerer, rows)
             except ConfigError as error:
-                error.key = f"evaluation.{error.key}"
+                error.key = f"{key.removesuffix('.data')}.{error.key}"
                 raise
     return int(stops)
+
+
+def _evaluated(recipe: Recipe) -> Iterator[tuple[str, DataSection, int | None]]:
+    """Key and data section of everything that is evaluated, and the tokens of an answer if it says so."""
+    if (evaluation := recipe.evaluation) is None:
+        return
+    length = evaluation.max_completion_length
+    if (section := held_out_section(recipe)) is not None:
+        yield "evaluation.data", section, length
+    for name, each in evaluation.sets.items():
+        yield f"evaluation.sets.{name}.data", each.data, each.max_completion_length or length
 
 
 def _model(recipe: Recipe) -> _Model:

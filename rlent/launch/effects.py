@@ -1,4 +1,4 @@
-"""What ``rlent replay`` and ``rlent inspect`` have in common: the recipe's setting, and a run's folder without a run."""
+"""What ``rlent replay`` and ``rlent inspect`` share: the recipe's setting, and a run's folder without a run."""
 
 from collections.abc import Sequence
 from pathlib import Path

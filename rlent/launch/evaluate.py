@@ -4,12 +4,9 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from rlent.config import Engine, Evaluation, Recipe, load_recipe
 from rlent.config.evaluation import HELD_OUT
@@ -26,6 +23,7 @@ from rlent.evaluation import (
     write_problems,
     write_summary,
 )
+from rlent.launch.policy import arithmetic, end_tokens, load_policy
 from rlent.launch.problem_sets import Reader, load_held_out, make_sets, read_sets
 from rlent.launch.run_folder import RECIPE_FILE
 from rlent.launch.show import say, set_line
@@ -231,7 +229,7 @@ def _answer(plan: _Plan, stores: Sequence[tuple[ProblemSet, SetStore]]) -> None:
     if not left:
         return
     answerer = _answerer(plan)
-    with _autocast(plan):
+    with arithmetic(plan.precision, plan.state.device):
         for problems, store in left:
 
             def done(chunk: Chunk, name: str = problems.name, of: int = len(problems.rows)) -> None:
@@ -242,31 +240,13 @@ def _answer(plan: _Plan, stores: Sequence[tuple[ProblemSet, SetStore]]) -> None:
 
 
 def _answerer(plan: _Plan) -> Answerer:
-    from transformers import AutoModelForCausalLM
-
-    model = plan.recipe.model
-    loaded: Any = AutoModelForCausalLM.from_pretrained(
-        plan.weights.path, revision=plan.weights.revision, dtype=model.dtype, **model.options
-    )
+    model = load_policy(plan.weights, plan.recipe.model, plan.state.device)
     return Answerer(
-        model=loaded.to(plan.state.device),
+        model=model,
         tokenizer=plan.reader.tokenizer,
-        ends=_ends(loaded, plan.reader.tokenizer),
+        ends=end_tokens(model, plan.reader.tokenizer),
         template_options=plan.reader.template_options,
     )
-
-
-def _ends(model: Any, tokenizer: Any) -> tuple[int, ...]:
-    """The tokens that end a completion, as in training: the tokenizer's, and those of the generation settings."""
-    ends = model.generation_config.eos_token_id
-    listed = [ends] if isinstance(ends, int) else ends or []
-    return tuple(dict.fromkeys([tokenizer.eos_token_id, *listed]))
-
-
-def _autocast(plan: _Plan) -> AbstractContextManager[Any]:
-    if plan.precision == "float32":
-        return nullcontext()
-    return torch.autocast(plan.state.device.type, dtype=getattr(torch, plan.precision))
 
 
 def _finish(plan: _Plan, stores: Sequence[tuple[ProblemSet, SetStore]]) -> None:

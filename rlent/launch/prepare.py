@@ -1,5 +1,6 @@
 """Everything that can go wrong with a recipe, found before a run touches anything."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from rlent.interventions import Chain, chain
 from rlent.launch.problem_sets import Reader, make_sets, read_sets
 from rlent.launch.rows import RecipeRows, bounded, read_rows, split_rows
 from rlent.trainer import EntropyGRPOConfig
+from rlent.trainer.adapters import adapter_config
 from rlent.trainer.needs import check_needs, check_reward_names
 from rlent.trainer.options import build_args
 
@@ -63,9 +65,10 @@ def prepare(recipe: Recipe, folder: Path) -> Prepared:
         args = build_args(recipe, folder)
         links = chain(recipe.interventions)
         check_needs(links, args)
+        adapter_config(recipe.model.adapter)
         check_reward_names(links, [reward.name for reward in recipe.rewards])
         rows = read_rows(recipe)
-        _check_rewards(recipe, rows.train.rows)
+        check_rewards(recipe, rows.train.rows[0])
         revision = recipe.model.revision
         model = resolve_model(recipe.model.name, revision=revision)
         tokenizer = load_tokenizer(model, revision, recipe.data.chat_template)
@@ -117,13 +120,13 @@ def held_out_length(evaluation: Evaluation, args: EntropyGRPOConfig) -> int:
     return evaluation.max_completion_length or args.max_completion_length
 
 
-def _check_rewards(recipe: Recipe, rows: "Dataset") -> None:
-    """Ask every reward about the first row, which finds a column that is not there."""
-    columns = {name: [value] for name, value in rows[0].items() if name != "prompt"}
+def check_rewards(recipe: Recipe, row: Mapping[str, Any]) -> None:
+    """Ask every reward about a row, which finds a column that is not there."""
+    columns = {name: [value] for name, value in row.items() if name != "prompt"}
     for position, reward in enumerate(recipe.rewards):
         try:
             reward.function(
-                prompts=[rows[0]["prompt"]], completions=[""], completion_ids=[[]], **columns
+                prompts=[row["prompt"]], completions=[""], completion_ids=[[]], **columns
             )
         except ValueError as error:
             key = f"rewards.{position}.{reward.name}"

@@ -1,5 +1,6 @@
 """What the command line prints about a run."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,6 +32,8 @@ def show_plan(prepared: Prepared, folder: Path, checkpoint: Path | None = None) 
     say(f"run        {folder}" + (f", resumed from {checkpoint.name}" if checkpoint else ""))
     say(f"model      {recipe.model.name} ({prepared.model})")
     say(f"device     {args.device}, {_precision(prepared)}, processes: {args.world_size}")
+    for line in _shares(prepared):
+        say(line)
     say(f"data       {recipe.data.title}: {len(prepared.train)} problems{_left_out(prepared)}")
     for line in source_lines(prepared.rows.train):
         say(f"           {line}")
@@ -58,6 +61,26 @@ def show_plan(prepared: Prepared, folder: Path, checkpoint: Path | None = None) 
     )
     _show_interventions(prepared)
     say(f"tracking   {_tracking(prepared)}")
+
+
+def _shares(prepared: Prepared) -> list[str]:
+    """What is trained in the weights' place, and what is shared out over the processes."""
+    adapter, engine = prepared.recipe.model.adapter, prepared.recipe.engine
+    lines = [f"adapter    {name} {dict(options)}" for name, options in (adapter or {}).items()]
+    if engine.deepspeed is not None:
+        lines.append(f"sharding   DeepSpeed as {engine.deepspeed} says")
+    elif engine.zero is not None:
+        offload = (
+            "" if engine.offload == "none" else f", offloaded to main memory: {engine.offload}"
+        )
+        lines.append(f"sharding   DeepSpeed, ZeRO stage {engine.zero}{offload}")
+    return lines
+
+
+def show_deepspeed(prepared: Prepared) -> None:
+    """The configuration that DeepSpeed gets, if it is used."""
+    if prepared.args.deepspeed is not None:
+        say(f"deepspeed\n{json.dumps(prepared.args.deepspeed, indent=2)}")
 
 
 def set_line(problems: ProblemSet) -> str:

@@ -69,7 +69,7 @@ def find_weights(recipe: Recipe, checkpoint: str | None) -> Weights:
     folder = Path(checkpoint).expanduser()
     if not folder.is_dir():
         return _named_model(checkpoint)
-    found = folder if _holds_model(folder) else _of_run(folder)
+    found = folder_with_model(folder, key=OPTION)
     run = found.parent if (found.parent / RECIPE_FILE).is_file() else None
     label = found.resolve().name if run is None else f"{run.resolve().name}-{found.name}"
     return Weights(path=str(found), revision=None, label=label, run=run)
@@ -87,13 +87,20 @@ def _holds_model(folder: Path) -> bool:
     return (folder / "config.json").is_file() or (folder / ADAPTER_FILE).is_file()
 
 
-def _of_run(folder: Path) -> Path:
+def folder_with_model(folder: Path, *, key: str) -> Path:
+    """``folder`` itself, the trained model of a run, or its newest checkpoint.
+
+    Raises:
+        ConfigError: none of these is there; ``key`` is what named the folder on the command line.
+    """
+    if _holds_model(folder):
+        return folder
     model = folder / MODEL_FOLDER
     found = model if _holds_model(model) else newest_whole(folder, say)
     if found is None:
         raise ConfigError(
             f"the folder '{folder}' holds no model and no checkpoint",
-            key=OPTION,
+            key=key,
             expected="a run folder, a checkpoint in it, or a model",
             where="command line",
         )

@@ -52,6 +52,18 @@ PANELS = (
         metrics=(("kl", "KL divergence"),),
     ),
     Panel(
+        section="curves",
+        title="First-order change of entropy",
+        unit="nats per unit of step size",
+        metrics=(("effect/entropy", "mean over tokens"),),
+    ),
+    Panel(
+        section="curves",
+        title="Push on the log-probability",
+        unit="mean absolute push",
+        metrics=(("effect/push", "mean over tokens"),),
+    ),
+    Panel(
         section="rewards",
         title="Mean of each part",
         unit="reward",

@@ -48,7 +48,9 @@ def _zero(engine: "Engine") -> dict[str, Any]:
     zero: dict[str, Any] = {"stage": engine.zero}
     if engine.zero == 0:
         return zero
-    zero |= {"overlap_comm": engine.overlap_communication, "contiguous_gradients": True}
+    zero["contiguous_gradients"] = True
+    if engine.overlap_communication is not None:
+        zero["overlap_comm"] = engine.overlap_communication
     if engine.bucket_size is not None:
         zero |= {
             "reduce_bucket_size": engine.bucket_size,

@@ -9,7 +9,7 @@ from torch import Tensor
 from trl.models.utils import unwrap_model_for_generation
 
 from rlent.advantages import group_advantages
-from rlent.errors import ConfigError
+from rlent.errors import ConfigError, RewardError
 from rlent.interventions import Chain
 from rlent.interventions.stages import Mean, OnAdvantages, OnFilter, OnRewards, OnSelect
 from rlent.tracking import RolloutLog
@@ -210,6 +210,9 @@ class RolloutTrainer(MicroBatchTrainer):
         with self._timed("rewards"):
             parts = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         assert isinstance(parts, Tensor)
+        for name, column in zip(self.reward_func_names, parts.unbind(dim=1), strict=True):
+            if column.isinf().any():
+                raise RewardError(f"the reward {name} is infinite for a completion")
         self._reward_parts = parts
         return parts
 

@@ -54,7 +54,7 @@ def install_token_head(model: PreTrainedModel, temperature: float, impl: str = "
     Raises:
         ConfigError: the model scales its logits in a way the head does not know.
     """
-    scale, softcap = _logit_transform(model)
+    scale, softcap = logit_transform(model)
     plain_forward = model.forward
     options = {"impl": impl, "temperature": temperature, "logit_scale": scale, "softcap": softcap}
 
@@ -130,7 +130,7 @@ def _scores(
     return stats.log_probs, stats.entropy, ref_kl
 
 
-def _logit_transform(model: PreTrainedModel) -> tuple[float, float | None]:
+def logit_transform(model: PreTrainedModel) -> tuple[float, float | None]:
     """What the model does to its logits: the factor before the soft cap, and the cap."""
     config = model.config.get_text_config()
     factors = {

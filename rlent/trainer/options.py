@@ -161,7 +161,11 @@ def _managed(recipe: Recipe, folder: Path) -> dict[str, Any]:
 
 def _defaults(recipe: Recipe) -> dict[str, Any]:
     """Where rlent's default is not TRL's."""
-    return {"logging_steps": 1, "save_total_limit": 2}
+    return {
+        "logging_steps": 1,
+        "save_total_limit": 2,
+        "dataloader_pin_memory": torch.accelerator.is_available(),
+    }
 
 
 def resolve_precision(precision: str) -> str:

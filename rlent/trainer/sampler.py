@@ -23,6 +23,7 @@ class EpochOrder(Sampler):
 
     def __iter__(self) -> Iterator[int]:
         sampler = self._sampler
+        assert sampler.seed is not None
         sampler.generator.manual_seed(sampler.seed)
         for _ in range(self._epoch()):
             torch.randperm(sampler.num_samples, generator=sampler.generator)

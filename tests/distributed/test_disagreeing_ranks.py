@@ -26,11 +26,27 @@ def test_a_rank_without_anything_to_learn_keeps_step(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_step_that_is_not_finite_is_left_out_on_all_ranks(
+    engine: str, tiny_folder: Path, tmp_path: Path
+) -> None:
+    section = json.dumps(ENGINES[engine])
+    rows, _ = launch("disagree.py", 2, tmp_path, str(tiny_folder), section, "nan skipped")
+    skipped = [row.get("non_finite/skipped_steps", 0) for row in rows]
+    assert skipped == [0, 1]
+    assert math.isfinite(rows[0]["grad_norm"])
+    assert not math.isfinite(rows[1]["grad_norm"])
+    saved = sorted(path.name for path in (tmp_path / "out" / "non_finite").iterdir())
+    assert saved == ["step-2-rank-0.pt", "step-2-rank-1.pt"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINE_NAMES)
 @pytest.mark.parametrize(
     ("what", "message"),
     [
         ("raises", "RuntimeError: the reward cannot be had on rank 1"),
+        ("infinite reward", "RewardError: the reward reward is infinite for a completion"),
         ("nan loss", "is not finite; the run stops with the weights of the step before"),
     ],
 )

@@ -17,11 +17,19 @@ def test_extraction_is_the_rewards_own() -> None:
     texts = [r"\boxed{3} or 4"]
     for reward, expected in (
         (MathAnswer(extract="last_number"), ["4"]),
+        (MathAnswer(pattern=r"x(\d)"), [None]),
         (Numeric(extract="boxed"), ["3"]),
     ):
         vote = voting(reward)
         assert vote is not None
         assert vote(texts) == expected
+
+
+def test_names_of_variables_are_those_of_the_reward() -> None:
+    for strict, expected in ((True, ["x+1", "t+1"]), (False, ["x+1", "x+1"])):
+        vote = voting(MathAnswer(strict=strict))
+        assert vote is not None
+        assert vote([r"\boxed{x+1}", r"\boxed{t+1}"]) == expected
 
 
 def test_letters() -> None:

@@ -138,3 +138,23 @@ def test_mistakes_of_the_evaluations_data_have_its_key(
     assert (
         "evaluation.data.name: there is no file or folder 'gone.jsonl'" in capsys.readouterr().err
     )
+
+
+def test_further_sets_are_shown_with_the_room_for_their_answers(
+    shown: Shown, recipe: Recipe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = {"name": "additions.jsonl", "style": "plain"}
+    recipe["evaluation"] = {"problems": 2, "max_completion_length": 11}
+    recipe["evaluation"]["sets"] = {
+        "one": {"data": data},
+        "two": {"data": data | {"size": 3}, "max_completion_length": 13},
+    }
+    status, text = shown(lines=[LINES[0], LINES[5]])
+    assert status == 0
+    parts = text.split("\nevaluation.sets.")
+    assert parts[1].startswith("one.data additions.jsonl: 55 rows")
+    assert parts[2].startswith("two.data additions.jsonl: 3 rows")
+    completions = [part.split("completions of ")[1].split(")")[0] for part in parts]
+    assert completions == ["8", "11", "13"]
+    recipe["evaluation"]["sets"]["two"]["data"]["name"] = "gone.jsonl"
+    assert shown()[0] == 2

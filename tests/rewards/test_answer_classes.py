@@ -40,3 +40,18 @@ def test_classes_by_hand(count: str, unparsed: str) -> None:
 
 def test_no_completions() -> None:
     assert answer_classes([], VoteRule()) == []
+
+
+def test_a_pattern_finds_what_is_voted_for() -> None:
+    texts = ["A: 1/2 or 3", "A: 0.5", "1/2", "a" * 60 + "!"]
+    rule = VoteRule(pattern=r"A: (\S+)|(?:a|aa)+$")
+    assert answer_classes(texts, rule) == ["1/2", "1/2", None, None]
+    vote = majority_vote(texts, rule)
+    assert (vote.rewards, vote.winner, vote.unparsed) == ((1.0, 1.0, 0.0, 0.0), "1/2", 2)
+    with pytest.raises(ValueError, match="a vote takes extract or pattern, not both"):
+        VoteRule(extract="boxed", pattern="x")
+
+
+@pytest.mark.parametrize(("strict", "classes"), [(True, ["x+1", "t+1"]), (False, ["x+1", "x+1"])])
+def test_names_of_variables_count_in_a_strict_vote(strict: bool, classes: list[str]) -> None:
+    assert answer_classes(boxes(("x+1", "t+1")), VoteRule(strict=strict)) == classes

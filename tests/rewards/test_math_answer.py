@@ -1,3 +1,4 @@
+import time
 from typing import Any
 
 import pytest
@@ -193,3 +194,80 @@ def test_an_unknown_place_is_refused_with_the_nearest() -> None:
     object.__setattr__(reward, "extract", "box")
     with pytest.raises(ValueError, match="given: 'box'; did you mean 'boxed'"):
         reward.__post_init__()
+
+
+SLOW_PATTERN, SLOW_TEXT = "(?:a|aa)+$", "a" * 60 + "!"
+"""A pattern whose time doubles with every letter of such a text."""
+
+
+@pytest.mark.parametrize(
+    ("pattern", "completion", "reward"),
+    [
+        (r"RESULT\[(.*?)\]", "RESULT[1] RESULT[2] 3", 1.0),
+        (r"RESULT\[(.*?)\]", "RESULT[2] RESULT[1] 2", 0.0),
+        (r"RESULT\[(.*?)\]", "2", 0.0),
+        (r"\d+(?= in all)", "2 in all, of 5", 1.0),
+        (r"(?:a(\d))|b", "a2 b", 0.0),
+        (r"= (.*)", "= $\\frac{4}{2}$.\n5", 1.0),
+        (r"x*", "2", 0.0),
+    ],
+)
+def test_a_pattern_finds_the_answer(pattern: str, completion: str, reward: float) -> None:
+    assert MathAnswer(pattern=pattern)([completion], answer=["2"]) == [reward]
+
+
+def test_a_pattern_that_takes_too_long_is_a_timeout_of_its_completion_alone() -> None:
+    logged: dict[str, float] = {}
+    start = time.monotonic()
+    reward = MathAnswer(pattern=rf"{SLOW_PATTERN}|\d")
+    texts = ["7", SLOW_TEXT, "8", "none"]
+    assert reward(texts, answer=["7"] * 4, log_metric=logged.__setitem__) == [1.0, 0.0, 0.0, 0.0]
+    assert logged == NO_TROUBLE | {
+        "rewards/math_answer/timeouts": 0.25,
+        "rewards/math_answer/unparsed": 0.25,
+    }
+    assert time.monotonic() - start < 30
+
+
+def test_a_pattern_must_compile_and_stand_alone() -> None:
+    with pytest.raises(ValueError, match=r"math_answer: pattern must be a regular .* given: '\('"):
+        MathAnswer(pattern="(")
+    with pytest.raises(ValueError, match="math_answer takes extract or pattern, not both"):
+        MathAnswer(pattern="x", extract="boxed")
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference", "lenient"),
+    [
+        ("t+1", "x+1", 1.0),
+        ("t+2", "x+1", 0.0),
+        ("y=2t+1", "y=2x+1", 1.0),
+        ("a+2b", "x+2y", 1.0),
+        ("2a+b", "x+2y", 0.0),
+        ("a+b", "x+1", 0.0),
+        ("x+y", "x+1", 0.0),
+        ("t<3", "x<3", 1.0),
+        ("1<x<2", "(1,2)", 1.0),
+        ("1<x<3", "(1,2)", 0.0),
+        ("f(t)=t^2", "f(x)=x^2", 1.0),
+        ("A", "B", 0.0),
+        (r"\text{cat}", r"\text{dog}", 0.0),
+        (r"\begin{pmatrix}t\\1\end{pmatrix}", r"\begin{pmatrix}x\\1\end{pmatrix}", 1.0),
+    ],
+)
+def test_lenience_is_about_the_names_of_variables_and_sets_of_solutions(
+    answer: str, reference: str, lenient: float
+) -> None:
+    for strict in (True, False, True):
+        reward = MathAnswer(strict=strict, timeout=20.0)
+        scores = reward([rf"\boxed{{{answer}}}"], answer=[reference])
+        assert scores == [0.0 if strict else lenient]
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_what_is_equal_by_value_is_so_in_both_ways(strict: bool) -> None:
+    pairs = [("x+1", "1+x"), ("0.5", "1/2"), (r"\{1,2\}", r"\{2,1\}"), ("x=3", "3"), ("B", "B")]
+    pairs += [("(1,2)", "1<x<2"), ("x>2", "2<x"), ("xy", "yx"), (r"\sqrt{8}", r"2\sqrt{2}")]
+    reward = MathAnswer(strict=strict, timeout=20.0)
+    completions = [rf"\boxed{{{answer}}}" for answer, _ in pairs]
+    assert reward(completions, answer=[reference for _, reference in pairs]) == [1.0] * len(pairs)

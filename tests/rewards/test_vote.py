@@ -209,7 +209,10 @@ def test_no_pair_of_texts_is_compared_twice(
 ) -> None:
     pairs: list[tuple[str | None, str]] = []
 
-    def differ(compared: list[tuple[str | None, str]], limits: object) -> list[Judgement]:
+    def differ(
+        compared: list[tuple[str | None, str]], limits: object, *, strict: bool
+    ) -> list[Judgement]:
+        assert strict
         pairs.extend(compared)
         return [Judgement("wrong")] * len(compared)
 

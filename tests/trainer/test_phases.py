@@ -42,10 +42,15 @@ def test_a_phase_inside_another_one_stops_its_clock() -> None:
 def test_the_clock_goes_on_after_an_exception() -> None:
     ticks = Ticks()
     clock = PhaseClock(ticks)
-    with clock.phase("update"):
-        with pytest.raises(KeyError), clock.phase("rewards"):
+
+    def fail() -> None:
+        with clock.phase("rewards"):
             ticks.at = 2.0
             raise KeyError
+
+    with clock.phase("update"):
+        with pytest.raises(KeyError):
+            fail()
         ticks.at = 5.0
     assert clock.take() == {"rewards": 2.0, "update": 3.0}
 

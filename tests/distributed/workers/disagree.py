@@ -21,10 +21,17 @@ def reward(completions: list[Any], **columns: Any) -> list[float]:
     scores = digits_reward(completions, **columns)
     if second and what == "raises":
         raise RuntimeError("the reward cannot be had on rank 1")
-    if what == "nan loss":
-        # An infinite reward makes advantages of its group, and so the loss of its rank, NaN.
-        return [float("inf") if second and row == 0 else score for row, score in enumerate(scores)]
+    if second and what == "infinite reward":
+        return [float("inf"), *scores[1:]]
     return [0.5] * len(scores) if second and what in ("no variance", "nobody kept") else scores
+
+
+class WithNaN(EntropyGRPOTrainer):
+    """Loses its loss on rank 1 in the second step."""
+
+    def _compute_loss(self, model: Any, inputs: Any) -> Any:
+        loss = super()._compute_loss(model, inputs)
+        return loss * float("nan") if second and self.state.global_step == 1 else loss
 
 
 INTERVENTIONS: dict[str, list[Any]] = {
@@ -34,7 +41,7 @@ INTERVENTIONS: dict[str, list[Any]] = {
 }
 config = deepspeed_config(section, "float32")
 trainer = make_trainer(
-    EntropyGRPOTrainer,
+    WithNaN if "nan" in what else EntropyGRPOTrainer,
     Path(model),
     folder / "out",
     rollout_engine="native",
@@ -46,6 +53,7 @@ trainer = make_trainer(
     reward=reward,
     interventions=INTERVENTIONS.get(what, []),
     tokens_per_micro_batch=30,
+    non_finite="skip" if what == "nan skipped" else "stop",
     max_steps=2,
 )
 trainer.train()
