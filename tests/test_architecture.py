@@ -36,7 +36,7 @@ LAYERS: dict[str, set[str]] = {
         "tracking",
         "types",
     },
-    "checkpoints": set(),
+    "checkpoints": {"errors"},
     "sharding": {"errors"},
 }
 """What each room of rlent may import from rlent, besides itself; trainer and launch stand above all of them."""

@@ -31,8 +31,8 @@ class MathAnswer:
     because evaluating it could take for ever, one that takes a worker more than ``timeout`` or
     ``memory_mb`` or makes it crash, and one that ``pattern`` does not find in time. Their shares
     are logged where the trainer passes ``log_metric``, as ``rewards/math_answer/`` and
-    ``unparsed``, ``refused``, ``timeouts``, ``out_of_memory`` and ``crashes``. Running out of memory in the midst of math-verify, which
-    swallows that error, counts as a wrong answer.
+    ``unparsed``, ``refused``, ``timeouts``, ``out_of_memory`` and ``crashes``. Running out of
+    memory in the midst of math-verify, which swallows that error, counts as a wrong answer.
 
     Raises:
         ValueError: an option is unknown or not positive, the pattern does not compile or stands

@@ -55,18 +55,32 @@ def setting_of(recipe: Recipe) -> Setting:
     )
 
 
-def free_folder(wanted: Path) -> Path:
-    """``wanted``, or the first of ``wanted-2``, ``wanted-3`` and so on that does not exist."""
+def name_of(links: Chain) -> str:
+    """The names of a chain's interventions."""
+    return "+".join(link.config.name for link in links.links) or "nothing"
+
+
+def folder_for(output: Path | None, default: Path) -> Path:
+    """The folder to make: the one that was asked for, or ``default`` with a number that no other has.
+
+    Raises:
+        ConfigError: the one that was asked for exists.
+    """
+    if output is None:
+        return _free(default)
+    if output.exists():
+        raise ConfigError(
+            "there is something already", key="--output", given=str(output), remedy="name another"
+        )
+    return output
+
+
+def _free(wanted: Path) -> Path:
     folder, number = wanted, 1
     while folder.exists():
         number += 1
         folder = wanted.with_name(f"{wanted.name}-{number}")
     return folder
-
-
-def name_of(links: Chain) -> str:
-    """The names of a chain's interventions."""
-    return "+".join(link.config.name for link in links.links) or "nothing"
 
 
 class EffectFolder:

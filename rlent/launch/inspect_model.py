@@ -24,7 +24,7 @@ from rlent.effects import (
 )
 from rlent.errors import ConfigError
 from rlent.interventions import Intervention, chain
-from rlent.launch.effects import EffectFolder, free_folder, listed, setting_of
+from rlent.launch.effects import EffectFolder, folder_for, listed, setting_of
 from rlent.launch.policy import arithmetic, end_tokens, load_policy
 from rlent.launch.prepare import check_rewards
 from rlent.launch.report import PAGE_FILE, run_files
@@ -110,9 +110,8 @@ def inspect_model(request: Request) -> int:
     if request.size < 1:
         raise ConfigError("a prompt is needed", key="--size", expected="1 or more")
     plan = _plan(request)
+    folder = folder_for(request.output, FOLDER / plan.weights.label)
     rows, changes = _sampled(plan)
-    wanted = FOLDER / plan.weights.label if request.output is None else request.output
-    folder = free_folder(wanted) if request.output is None else wanted
     tallies, folders = _shown(plan, rows, changes, folder)
     page = folder / PAGE_FILE
     write_page(run_files(folders), page)
@@ -128,7 +127,7 @@ def _plan(request: Request) -> _Plan:
     with recipe.source.locating():
         check_without_training(chain(recipe.interventions))
         setting = setting_of(recipe)
-        weights = find_weights(recipe, request.model)
+        weights = find_weights(recipe, request.model if Path(request.model).is_dir() else None)
         tokenizer = load_tokenizer(weights.path, weights.revision, recipe.data.chat_template)
         return _Plan(
             recipe=recipe,

@@ -17,7 +17,7 @@ from rlent.effects import (
 )
 from rlent.errors import ConfigError
 from rlent.interventions import Chain, chain
-from rlent.launch.effects import EffectFolder, free_folder, listed, name_of, setting_of
+from rlent.launch.effects import EffectFolder, folder_for, listed, name_of, setting_of
 from rlent.launch.report import PAGE_FILE, run_files
 from rlent.launch.show import say
 from rlent.report.page import write_page
@@ -50,7 +50,7 @@ def replay(run: Path, entries: Sequence[str], overrides: Sequence[str], output: 
             expected=f"{files.rollouts}/*.parquet",
             remedy="train with tracking.rollouts: true",
         )
-    folder = EffectFolder(output or free_folder(run / FOLDER / name_of(links)), recipe)
+    folder = EffectFolder(folder_for(output, run / FOLDER / name_of(links)), recipe)
     tallies = _replayed(files, recipe, links, setting, folder)
     page = folder.path / PAGE_FILE
     write_page(run_files([folder.path]), page)

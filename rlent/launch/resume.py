@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlent.checkpoints import newest_whole, set_aside_after, step_of
+from rlent.checkpoints import newest_whole, ranks_of, set_aside_after, step_of
 from rlent.config import Recipe
 from rlent.errors import ConfigError
 from rlent.launch.run_folder import (
@@ -16,6 +16,7 @@ from rlent.launch.run_folder import (
     runs_of,
 )
 from rlent.launch.show import say
+from rlent.trainer import EntropyGRPOConfig
 
 RESTART_COUNTS = ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT")
 """Variables in which torchrun and SLURM count how often they have started the same job again."""
@@ -57,6 +58,21 @@ def make_room(start: Start) -> None:
     """Set aside what would be taken for newer than the checkpoint that the run goes on from."""
     if start.checkpoint is not None:
         set_aside_after(start.folder, step_of(start.checkpoint))
+
+
+def was_split_otherwise(start: Start, args: EntropyGRPOConfig) -> bool:
+    """Whether the checkpoint holds parts of an optimiser for another number of processes than there are."""
+    plugin = args.deepspeed_plugin
+    sharded = plugin is not None and plugin.zero_stage > 0
+    return (
+        sharded and start.checkpoint is not None and ranks_of(start.checkpoint) != args.world_size
+    )
+
+
+def read_universal(args: EntropyGRPOConfig) -> None:
+    """Tell DeepSpeed to read the universal form of a checkpoint."""
+    assert args.deepspeed_plugin is not None
+    args.deepspeed_plugin.deepspeed_config["checkpoint"] = {"load_universal": True}
 
 
 def _latest(recipe: Recipe) -> Start:

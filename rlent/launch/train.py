@@ -8,9 +8,17 @@ from typing import Any
 
 import transformers
 
+from rlent.checkpoints import make_universal
 from rlent.config import Recipe
 from rlent.launch.prepare import Prepared, held_out_length, prepare
-from rlent.launch.resume import Start, make_room, was_restarted, where_to_start
+from rlent.launch.resume import (
+    Start,
+    make_room,
+    read_universal,
+    was_restarted,
+    was_split_otherwise,
+    where_to_start,
+)
 from rlent.launch.run_folder import (
     EVALUATION_FOLDER,
     METRICS_FILE,
@@ -59,6 +67,8 @@ def train(recipe: Recipe, *, resume: bool) -> int:
     prepared = prepare(recipe, start.folder)
     # Every rank must have read what there is before the first one changes it.
     state.wait_for_everyone()
+    if was_split_otherwise(start, prepared.args):
+        read_universal(prepared.args)
     if state.is_main_process:
         _begin(prepared, start)
     # And none may write into the folder before it is made.
@@ -89,6 +99,9 @@ def _begin(prepared: Prepared, start: Start) -> None:
         write_run_folder(start.folder, recipe)
     else:
         make_room(start)
+        if was_split_otherwise(start, prepared.args):
+            assert start.checkpoint is not None
+            make_universal(start.checkpoint)
     show_plan(prepared, start.folder, start.checkpoint)
     if recipe.tracking.wandb is not None:
         mode = start_wandb(recipe.tracking.wandb, recipe, start.folder)

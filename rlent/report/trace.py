@@ -38,6 +38,8 @@ class Trace:
     clipped: Bool[ndarray, " m"] | None
     """None where the run did not record it."""
     preserved: Bool[ndarray, " m"] | None
+    entropy_effect: Float[ndarray, " m"] | None
+    """First-order change of the entropy (nats per unit of step size), which replays and inspections know."""
     start: Int[ndarray, " n"] = field(init=False)
     """Place of each completion's first token."""
 
@@ -93,6 +95,7 @@ def trace_of(table: pa.Table) -> Trace:
         weight=_numbers(_tokens(table, "weight")).astype(np.float32),
         clipped=_recorded(table, "clipped"),
         preserved=_recorded(table, "preserved"),
+        entropy_effect=_if_known(table, "entropy_effect"),
     )
 
 
@@ -119,3 +122,9 @@ def _recorded(table: pa.Table, name: str) -> Bool[ndarray, " m"] | None:
     if name not in table.column_names or table[name].null_count:
         return None
     return _numbers(_tokens(table, name)).astype(bool)
+
+
+def _if_known(table: pa.Table, name: str) -> Float[ndarray, " m"] | None:
+    if name not in table.column_names:
+        return None
+    return _numbers(_tokens(table, name)).astype(np.float32)

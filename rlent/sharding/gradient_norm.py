@@ -19,9 +19,13 @@ def guard_plain_step(engine: Any) -> None:
             parameter.grad for parameter in engine.module.parameters() if parameter.grad is not None
         ]
         engine._global_grad_norm = torch.nn.utils.get_total_norm(gradients)
-        if not engine._global_grad_norm.isfinite():
+        if engine._global_grad_norm.isfinite():
+            plain_step(lr_kwargs)
+        else:
+            # What DeepSpeed counts of a step that its own optimisers leave out.
             engine.zero_grad()
-        # Without gradients the optimiser changes nothing, and DeepSpeed counts the step as it counts any other.
-        plain_step(lr_kwargs)
+            engine._step_applied = False
+            engine.skipped_steps += 1
+            engine.global_steps += 1
 
     engine._take_model_step = guarded_step

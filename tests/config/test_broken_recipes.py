@@ -46,9 +46,7 @@ BROKEN = {
     "unknown key of the data": (
         "model: {name: m}\ndata:\n  name: d\n\n  splt: train\nrewards: [format]\n",
         "data.splt",
-        "recipe.yaml:5: data.splt: unknown key\n"
-        "  given: 'splt'\n"
-        "  did you mean: split",
+        "recipe.yaml:5: data.splt: unknown key\n  given: 'splt'\n  did you mean: split",
     ),
     "unknown key two levels down": (
         MINIMAL + "tracking:\n  wandb:\n    project: p\n    nam: x\n",
@@ -61,9 +59,7 @@ BROKEN = {
     "unknown key of the evaluation's data": (
         MINIMAL + "evaluation:\n  data: {name: d,\n         sze: 3}\n",
         "evaluation.data.sze",
-        "recipe.yaml:7: evaluation.data.sze: unknown key\n"
-        "  given: 'sze'\n"
-        "  did you mean: size",
+        "recipe.yaml:7: evaluation.data.sze: unknown key\n  given: 'sze'\n  did you mean: size",
     ),
     "unknown intervention": (
         MINIMAL + "interventions:\n  - forkng_tokens: {fraction: 0.2}\n",

@@ -159,9 +159,7 @@ def test_overridden_keys_are_on_the_command_line(load: Load) -> None:
         ),
         (
             "evaluation.evry=1",
-            "command line: evaluation.evry: unknown key\n"
-            "  given: 'evry'\n"
-            "  did you mean: every",
+            "command line: evaluation.evry: unknown key\n  given: 'evry'\n  did you mean: every",
         ),
         (
             "interventions.forking_tokens.fraction=2",

@@ -30,8 +30,11 @@ RECIPES = {
     "awkward": AWKWARD,
     "released": MINIMAL + "interventions: [{forking_tokens: {as_released: true}}]\n",
     "evaluation": MINIMAL + "evaluation: {}\n",
-    "mixture": MINIMAL.replace("data: {name: ", "data: {mixture: [{weight: 2.5, name: a}, {name: b}, {name: ").replace(
-        "chain_sum}", "chain_sum, columns: {level: meta.level}}], duplicates: drop, max_prompt_tokens: 9}"
+    "mixture": MINIMAL.replace(
+        "data: {name: ", "data: {mixture: [{weight: 2.5, name: a}, {name: b}, {name: "
+    ).replace(
+        "chain_sum}",
+        "chain_sum, columns: {level: meta.level}}], duplicates: drop, max_prompt_tokens: 9}",
     ),
     "the older word": MINIMAL.replace("chain_sum}", "chain_sum, too_long: error}"),
     **{f"default {name}": f"{MINIMAL}interventions: [{name}]\n" for name in TABLE},

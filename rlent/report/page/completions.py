@@ -87,6 +87,7 @@ def _token_columns(
         "surprise": _in_steps(-trace.logp[places], SURPRISE_STEP),
         "advantage": trace.advantage[places],
         "weight": trace.weight[places],
+        **({} if trace.entropy_effect is None else {"effect": trace.entropy_effect[places]}),
         "flags": _flags(run, places),
     }
 

@@ -52,6 +52,7 @@ const inspected = (token) => [
   ["probability", number(token.probability)],
   ["advantage", number(token.advantage)],
   ["weight", number(token.weight)],
+  ...(token.effect === null ? [] : [["change of entropy, first order", `${number(token.effect)} nats`]]),
   ["marks", marksSay(token).join(", ")],
 ];
 

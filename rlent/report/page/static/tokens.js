@@ -13,6 +13,7 @@ function tokensOf(index, i, chunk) {
     advantage: cut("advantage"),
     weight: cut("weight"),
     flags: cut("flags"),
+    effect: "effect" in chunk ? cut("effect") : null,
   };
 }
 
@@ -25,6 +26,7 @@ function tokenFacts(data, tokens, t) {
     probability: Math.exp(-tokens.surprise[t] * data.summary.surpriseStep),
     advantage: tokens.advantage[t],
     weight: tokens.weight[t],
+    effect: tokens.effect ? tokens.effect[t] : null,
     selected: Boolean(flags & FLAG.selected),
     clipped: Boolean(flags & FLAG.clipped),
     preserved: Boolean(flags & FLAG.preserved),
