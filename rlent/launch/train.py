@@ -1,5 +1,6 @@
 """``rlent train``: a recipe becomes a run."""
 
+import json
 import signal
 import sys
 import warnings
@@ -20,6 +21,7 @@ from rlent.launch.resume import (
     where_to_start,
 )
 from rlent.launch.run_folder import (
+    ENVIRONMENT_FILE,
     EVALUATION_FOLDER,
     METRICS_FILE,
     MODEL_FOLDER,
@@ -39,6 +41,7 @@ from rlent.trainer.callbacks import (
     InterruptCallback,
     MetricsCallback,
     ProgressCallback,
+    WandbTracker,
     shield_trackers,
 )
 from rlent.trainer.losses import clip_level
@@ -104,7 +107,8 @@ def _begin(prepared: Prepared, start: Start) -> None:
             make_universal(start.checkpoint)
     show_plan(prepared, start.folder, start.checkpoint)
     if recipe.tracking.wandb is not None:
-        mode = start_wandb(recipe.tracking.wandb, recipe, start.folder)
+        environment = json.loads((start.folder / ENVIRONMENT_FILE).read_text(encoding="utf-8"))
+        mode = start_wandb(recipe, start.folder, environment)
         upload = (
             f": upload later with wandb sync {start.folder}/wandb/*" if mode == "offline" else ""
         )
@@ -127,6 +131,7 @@ def _conclude(
 
 
 def _trainer(prepared: Prepared, folder: Path, callbacks: list[Any]) -> EntropyGRPOTrainer:
+    from transformers.integrations.integration_utils import WandbCallback
     from transformers.trainer_callback import PrinterCallback
     from transformers.trainer_callback import ProgressCallback as HuggingFaceProgress
 
@@ -159,6 +164,9 @@ def _trainer(prepared: Prepared, folder: Path, callbacks: list[Any]) -> EntropyG
     )
     for replaced in (HuggingFaceProgress, PrinterCallback):
         trainer.remove_callback(replaced)
+    if recipe.tracking.wandb is not None:
+        trainer.remove_callback(WandbCallback)
+        trainer.add_callback(WandbTracker(log))
     shield_trackers(trainer)
     return trainer
 

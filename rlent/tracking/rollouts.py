@@ -49,7 +49,7 @@ class RolloutLog:
         *,
         clip_level: Level | None = None,
     ) -> None:
-        self._folder = folder
+        self.folder = folder
         self._tokenizer = tokenizer
         self._reward_names = tuple(reward_names)
         self._rank = rank
@@ -90,7 +90,7 @@ class RolloutLog:
         self._rows = {}
         if not rows:
             return
-        write_batch(self._folder, rows, self._batch, self._rank)
+        write_batch(self.folder, rows, self._batch, self._rank)
 
     def state_dict(self) -> dict[str, Any]:
         """The generation batch that is not written yet."""

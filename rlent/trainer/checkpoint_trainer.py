@@ -158,7 +158,7 @@ def read_rank_state(checkpoint: Path, rank: int, device: torch.device) -> dict[s
     """What a rank wrote; a rank that was not there takes what all ranks have in common from the first."""
     own = checkpoint / RANK_FILE.format(rank)
     path = own if own.exists() else checkpoint / RANK_FILE.format(0)
-    state = torch.load(path, map_location=device)
+    state = torch.load(path, map_location=device.type)
     if not own.exists():
         # Sums over ranks must hold every part once.
         state |= {"means": {}, "rollout_log": None}

@@ -48,7 +48,7 @@ def cut_back(run: Path, name: str, step: int) -> None:
 
 @pytest.fixture
 def sharded(recipe: dict[str, Any], write: Callable[..., str]) -> str:  # noqa: F811
-    recipe["rewards"] = [{"format": {"pattern": "[0-9]"}}]
+    recipe["rewards"] = [{"python_function": {"function": "tests.trainer.helpers.digits_reward"}}]
     recipe["trainer"] |= {"max_steps": 7, "save_steps": 3, "save_total_limit": 5}
     recipe["trainer"]["lr_scheduler_type"] = "constant"
     recipe["evaluation"] = None

@@ -7,6 +7,7 @@ from rlent.trainer.callbacks.interrupt import InterruptCallback
 from rlent.trainer.callbacks.metrics import MetricsCallback
 from rlent.trainer.callbacks.progress import ProgressCallback
 from rlent.trainer.callbacks.trackers import shield_trackers
+from rlent.trainer.callbacks.wandb_tracker import WandbTracker
 
 __all__ = [
     "EvaluationCallback",
@@ -15,5 +16,6 @@ __all__ = [
     "InterruptCallback",
     "MetricsCallback",
     "ProgressCallback",
+    "WandbTracker",
     "shield_trackers",
 ]

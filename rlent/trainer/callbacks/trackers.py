@@ -11,7 +11,7 @@ from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 def shield_trackers(trainer: Trainer) -> None:
     """Put a shield around every tracker of ``report_to``."""
     for kind in INTEGRATION_TO_CALLBACK.values():
-        for tracker in [cb for cb in trainer.callback_handler.callbacks if type(cb) is kind]:
+        for tracker in [cb for cb in trainer.callback_handler.callbacks if isinstance(cb, kind)]:
             trainer.remove_callback(tracker)
             shielded: Any = ShieldedTracker(tracker)
             trainer.add_callback(shielded)
