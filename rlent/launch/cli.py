@@ -212,7 +212,48 @@ def build_parser() -> argparse.ArgumentParser:
     _report_commands(commands)
     _replay_command(commands)
     _inspect_command(commands)
+    _compare_command(commands)
     return parser
+
+
+def _compare_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    compare = _command(
+        commands,
+        "compare",
+        _compare,
+        "train recipes with several seeds each, and compare them",
+        "Runs `rlent train` for every recipe and seed that is not there yet, and writes comparison.md, .csv and .png: "
+        "final score and area under the curve with 95% intervals over seeds, paired tests against the first recipe "
+        "(t test and exact sign flips), entropy, lengths, time and tokens. Ctrl-C lets each run write a checkpoint; the "
+        "same command goes on from there. For example: "
+        "rlent compare recipes/beyond_80_20/small.yaml recipes/ce_gppo/small.yaml --seeds 3 --jobs 2",
+    )
+    compare.add_argument(
+        "words",
+        nargs="+",
+        metavar="RECIPE|KEY=VALUE",
+        help="recipe files, the first is what the others are compared with; and values replaced in all of them",
+    )
+    compare.add_argument(
+        "--seeds", type=int, default=3, metavar="K", help="seeds 1 to K (default: %(default)s)"
+    )
+    compare.add_argument(
+        "--score",
+        metavar="METRIC",
+        help="what is compared (default: held_out/score, or reward where problems are not held out)",
+    )
+    compare.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="runs at a time (default: %(default)s)"
+    )
+    compare.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("runs/compare"),
+        metavar="DIR",
+        help="folder of runs and results; what it holds is not run again (default: %(default)s)",
+    )
+    compare.set_defaults(overrides=[])
 
 
 def _replay_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -483,6 +524,22 @@ def _inspect(options: argparse.Namespace) -> int:
             rewards=options.rewards,
             size=options.size,
             overrides=options.overrides,
+            output=options.output,
+        )
+    )
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from rlent.launch.compare import Comparison, compare
+
+    words = [*options.words, *options.overrides]
+    return compare(
+        Comparison(
+            recipes=[Path(word) for word in words if "=" not in word],
+            overrides=[word for word in words if "=" in word],
+            seeds=options.seeds,
+            score=options.score,
+            jobs=options.jobs,
             output=options.output,
         )
     )

@@ -1,10 +1,10 @@
 """``rlent report`` and ``rlent plot``: a run's folder becomes something to look at."""
 
 from collections.abc import Sequence
-from itertools import count
 from pathlib import Path
 
 from rlent.errors import ConfigError
+from rlent.launch.names import shortest_names
 from rlent.launch.run_folder import METRICS_FILE, RECIPE_FILE, ROLLOUTS_FOLDER
 from rlent.report.page import write_page
 from rlent.report.plots import draw_plots
@@ -60,17 +60,14 @@ def run_files(folders: Sequence[Path]) -> list[RunFiles]:
     for folder in folders:
         _check(folder)
     distinct = list(dict.fromkeys(folder.resolve() for folder in folders))
-    depth = next(
-        d for d in count(1) if len({path.parts[-d:] for path in distinct}) == len(distinct)
-    )
     return [
         RunFiles(
-            name="-".join(folder.parts[-depth:]),
+            name=name,
             metrics=folder / METRICS_FILE,
             rollouts=folder / ROLLOUTS_FOLDER,
             recipe=folder / RECIPE_FILE,
         )
-        for folder in distinct
+        for folder, name in zip(distinct, shortest_names(distinct), strict=True)
     ]
 
 

@@ -27,11 +27,24 @@ def join_processes(engine: "Engine") -> Any:
     if not engine.uses_deepspeed:
         return PartialState(cpu=True)
     os.environ |= {"DS_ACCELERATOR": "cpu", "ACCELERATE_USE_DEEPSPEED": "true"}
+    # `accelerate launch --cpu` sets it.
+    os.environ.pop("ACCELERATE_USE_CPU", None)
     # DeepSpeed needs a process group, also of one process.
     alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
     if "WORLD_SIZE" not in os.environ:
         os.environ |= {**alone, "MASTER_PORT": str(_free_port())}
+    _without_shared_memory()
     return PartialState(backend="gloo")
+
+
+def _without_shared_memory() -> None:
+    """Keep DeepSpeed from compiling its shared-memory collectives for CPU processes; gloo's are used.
+
+    It does so under a lock file. A process that is killed meanwhile leaves the file, and every later run waits for it.
+    """
+    import deepspeed
+
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
 def from_the_first(decide: Callable[[], T]) -> T:

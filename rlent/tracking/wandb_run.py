@@ -28,6 +28,7 @@ def start_wandb(recipe: "Recipe", folder: Path, environment: Mapping[str, Any]) 
         ConfigError: it cannot be started.
     """
     import wandb
+    from wandb.errors import Error
 
     section = recipe.tracking.wandb
     assert section is not None
@@ -49,7 +50,7 @@ def start_wandb(recipe: "Recipe", folder: Path, environment: Mapping[str, Any]) 
             dir=str(folder),
             config={"recipe": described, "environment": dict(environment)},
         )
-    except wandb.errors.Error as error:
+    except Error as error:
         raise ConfigError(
             f"Weights & Biases cannot be started: {error}",
             key="tracking.wandb",

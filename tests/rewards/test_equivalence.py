@@ -205,7 +205,7 @@ def test_the_same_text_takes_a_look_at_the_reference_only(asked: list[Any]) -> N
         Judgement("correct"),
         Judgement("unparsed", "neither a number nor LaTeX"),
     ]
-    assert asked == [[("judge", (None, "x+1")), ("judge", (None, "x+"))]]
+    assert asked == [[("judge", (None, "x+1", True)), ("judge", (None, "x+", True))]]
 
 
 def test_a_question_is_asked_once(asked: list[Any]) -> None:
