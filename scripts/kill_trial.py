@@ -27,7 +27,7 @@ TIMES = ("time", "runtime", "per_second")
 
 
 def main() -> int:
-    options = parser().parse_args()
+    options = parser().parse_intermixed_args()
     folder = options.folder
     command = [
         *(sys.executable, "-m", "rlent", "train", str(options.recipe), f"output_dir={folder}"),

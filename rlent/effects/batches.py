@@ -57,7 +57,7 @@ def _part(row: Row, name: str) -> float:
     return float("nan") if value is None else float(value)
 
 
-def padded(rows: Sequence[Row], column: str, nothing: float | bool) -> Tensor:
+def padded(rows: Sequence[Row], column: str, nothing: int | float) -> Tensor:
     """[n t]: a column of lists, filled up behind their ends."""
     width = max(max(len(row["token_id"]) for row in rows), 1)
     return torch.tensor([[*row[column], *[nothing] * (width - len(row[column]))] for row in rows])

@@ -224,8 +224,8 @@ def _compare_command(commands: "argparse._SubParsersAction[argparse.ArgumentPars
         "train recipes with several seeds each, and compare them",
         "Runs `rlent train` for every recipe and seed that is not there yet, and writes comparison.md, .csv and .png: "
         "final score and area under the curve with 95% intervals over seeds, paired tests against the first recipe "
-        "(t test and exact sign flips), entropy, lengths, time and tokens. Ctrl-C lets each run write a checkpoint; the "
-        "same command goes on from there. For example: "
+        "(t test and exact sign flips), entropy, lengths, time and tokens. Ctrl-C lets each run write a checkpoint; "
+        "the same command goes on from there. For example: "
         "rlent compare recipes/beyond_80_20/small.yaml recipes/ce_gppo/small.yaml --seeds 3 --jobs 2",
     )
     compare.add_argument(

@@ -2,7 +2,7 @@
 
 A rule looks at the lines that a run has logged so far, whatever wrote them, and knows nothing of models and trainers.
 It compares the last ``WINDOW`` values of a metric with the first ``WINDOW``, and says nothing before there are as many.
-The bounds are rules of thumb, wide enough that the recipes of this project that learn do not meet them.
+The bounds are rules of thumb: no paper is behind them.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -36,7 +36,7 @@ class RolloutLog:
 
     Args:
         folder: created when the first batch is written.
-        reward_names: names of the columns of ``Rollouts.reward_parts``.
+        reward_names: names of the columns of ``Rollouts.reward_parts``; none where an intervention makes the reward.
         clip_level: whose ratio the loss clips; None where it does not clip, and then there are no columns about it.
     """
 
@@ -102,7 +102,7 @@ class RolloutLog:
     def _describe(self, rollouts: Rollouts, row: int) -> dict[str, Any]:
         mask = rollouts.mask[row]
         ids = rollouts.completion_ids[row][mask].tolist()
-        parts = rollouts.reward_parts[row].tolist()
+        parts = rollouts.reward_parts[row].tolist() if self._reward_names else []
         return {
             "step": rollouts.step,
             "group": int(rollouts.group[row]),

@@ -108,6 +108,14 @@ class EntropyGRPOConfig(GRPOConfig):
             )
         self._check_delta()
         self._check_micro_batches()
+        if self.rollout_engine == "native" and not self.ds3_gather_for_generation:
+            raise ConfigError(
+                "rlent's engine needs all weights on every rank: ranks do not take the same number of forward passes",
+                key="trainer.ds3_gather_for_generation",
+                expected="true",
+                given=False,
+                remedy="leave it true, or use rollout.engine: vllm",
+            )
 
     def _check_delta(self) -> None:
         if self.delta is None:

@@ -96,7 +96,7 @@ def test_a_run_that_fails_names_its_log(
     assert "ended with status 2" in shown
     log = OUT / "plain.seed-1.log"
     assert str(log) in shown
-    assert "data" in log.read_text()
+    assert "4 rows cannot be held out of 3 rows" in log.read_text()
     assert not unfinished.exists()  # it had no checkpoint
 
 

@@ -86,3 +86,38 @@ def wait_for(
         assert process.poll() is None, "the run ended before it could be interrupted"
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_sigterm_writes_a_checkpoint_and_is_a_success(recipe: Recipe, write: Write) -> None:
+    """What a scheduler sends before it takes the machine away; under torchrun it reaches every rank."""
+    recipe["trainer"] |= {"max_steps": 400, "save_steps": 400, "per_device_train_batch_size": 2}
+    recipe["evaluation"] = None
+    command = [sys.executable, "-m", "rlent", "launch", write(recipe), "--processes-per-node", "2"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    metrics = Path("runs/small/metrics.jsonl")
+    wait_for(lambda: metrics.exists() and '"step": 1,' in metrics.read_text(), process)
+    process.send_signal(signal.SIGTERM)
+    shown, progress = process.communicate(timeout=120)
+    assert "Asked to end (SIGTERM)" in progress
+    assert "Stopped after step" in shown
+    (checkpoint,) = Path("runs/small").glob("checkpoint-*")
+    assert (checkpoint / "rank-1.pt").exists()
+    assert f"Stopped after step {checkpoint.name.split('-')[1]}." in shown
+
+
+@pytest.mark.slow
+def test_a_broken_checkpoint_is_said_and_passed_over(
+    recipe: Recipe, write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe["trainer"] |= {"max_steps": 4, "save_steps": 2}
+    path = write(recipe)
+    assert main(["train", path]) == 0
+    broken = Path("runs/small/checkpoint-4/model.safetensors")
+    broken.write_bytes(broken.read_bytes()[:-1])
+    assert main(["train", path, "--resume"]) == 0
+    shown = capsys.readouterr().out
+    assert "skipped runs/small/checkpoint-4: model.safetensors has" in shown
+    assert "resumed from checkpoint-2" in shown
+    assert Path("runs/small/broken-checkpoint-4").exists()
+    assert [step for step, _ in rewards(Path("runs/small"))] == [1, 2, 3, 4]

@@ -156,6 +156,14 @@ def test_every_token_can_be_found_again() -> None:
     ]
 
 
+def test_the_change_of_entropy_is_there_where_it_is_known() -> None:
+    known = trace([completion(["x", "y"], [0.2, 0.4], entropy_effect=[-0.5, 0.25])])
+    unknown = trace([completion(["z"], [0.1])])
+    blocks = blocks_of([Shown(trace=t, rows=np.array([0]), band=None) for t in (known, unknown)])
+    assert columns_of(blocks["chunk-0"])["effect"] == [-0.5, 0.25]
+    assert "effect" not in columns_of(blocks["chunk-1"])
+
+
 def test_a_page_without_completions_has_an_empty_index() -> None:
     assert columns_of(blocks_of([None])["index"]) == {}
 

@@ -139,6 +139,16 @@ def test_the_legend_of_entropy_is_in_nats(fresh: Browser, page: Path) -> None:
     assert fresh.count("#completions .scale .swatch") == 10
 
 
+def test_a_replayed_token_tells_what_it_does_to_the_entropy(fresh: Browser, tmp_path: Path) -> None:
+    row = completion(["fork", "road"], [1.2, 0.1], entropy_effect=[-0.5, 0.0])
+    write_page([files_of(write_run(tmp_path / "replay", [row]))], tmp_path / "page.html")
+    fresh.open(tmp_path / "page.html")
+    fresh.wait("return document.querySelectorAll('.tokens .token').length === 2")
+    fresh.run("document.querySelector('.tokens [tabindex=\"0\"]').focus()")
+    assert "change of entropy, first order" in fresh.text(".inspector")
+    assert "-0.5 nats" in fresh.text(".inspector").replace("\u2212", "-")
+
+
 @pytest.mark.parametrize("way", ["pointer", "keyboard"])
 def test_a_token_tells_what_is_known_of_it(fresh: Browser, page: Path, way: str) -> None:
     fresh.open(page)

@@ -85,6 +85,17 @@ def test_rollouts_that_were_not_trained_on_are_not_written(log: RolloutLog, tmp_
     assert not (tmp_path / "rollouts").exists()
 
 
+def test_a_run_without_reward_functions_has_no_parts(tmp_path: Path) -> None:
+    log = RolloutLog(tmp_path, Words(), [])
+    tokens = make_tokens(dtype=torch.float32)
+    log.start(make_rollouts(tokens))
+    log.record(torch.arange(4), tokens, make_signal(tokens))
+    log.flush()
+    rows = read_rollouts(tmp_path)
+    assert [row["reward"] for row in rows] == tokens.reward.tolist()
+    assert not [name for name in rows[0] if name.startswith("reward/")]
+
+
 def test_no_half_written_file_is_ever_read(log: RolloutLog, tmp_path: Path) -> None:
     folder = tmp_path / "rollouts"
     folder.mkdir()

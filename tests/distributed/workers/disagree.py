@@ -1,16 +1,18 @@
-"""Two steps in which the ranks do not see the same: folder, model, engine, what is different on rank 1."""
+"""Two steps in which the ranks do not see the same, for every difference: folder, model, engine, differences."""
 
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
+from accelerate.state import AcceleratorState
+
 from rlent.config import Engine
 from rlent.sharding import accelerator_config, deepspeed_config, join_processes
 from rlent.trainer import EntropyGRPOTrainer
 from tests.trainer.helpers import digits_reward, make_trainer
 
-folder, model, engine, what = Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
+folder, model, engine = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 section = Engine(**json.loads(engine))
 state = join_processes(section)
 second = state.process_index == 1
@@ -39,23 +41,27 @@ INTERVENTIONS: dict[str, list[Any]] = {
     "nobody kept": [{"dynamic_sampling": {"zero_variance": "drop"}}, {"forking_tokens": {}}],
     "no forking token": [{"forking_tokens": {"fraction": 0.02}}],
 }
-config = deepspeed_config(section, "float32")
-trainer = make_trainer(
-    WithNaN if "nan" in what else EntropyGRPOTrainer,
-    Path(model),
-    folder / "out",
-    rollout_engine="native",
-    per_device_train_batch_size=4,
-    gradient_accumulation_steps=2,
-    deepspeed=config,
-    use_cpu=config is None,
-    accelerator_config=accelerator_config(section),
-    reward=reward,
-    interventions=INTERVENTIONS.get(what, []),
-    tokens_per_micro_batch=30,
-    non_finite="skip" if what == "nan skipped" else "stop",
-    max_steps=2,
-)
-trainer.train()
-rows = [row for row in trainer.state.log_history if "loss" in row]
-(folder / f"rank-{state.process_index}.json").write_text(json.dumps(rows))
+results = {}
+for what in sys.argv[4:]:
+    config = deepspeed_config(section, "float32")
+    trainer = make_trainer(
+        WithNaN if "nan" in what else EntropyGRPOTrainer,
+        Path(model),
+        folder / what,
+        rollout_engine="native",
+        per_device_train_batch_size=4,
+        gradient_accumulation_steps=2,
+        deepspeed=config,
+        use_cpu=config is None,
+        accelerator_config=accelerator_config(section),
+        reward=reward,
+        interventions=INTERVENTIONS.get(what, []),
+        tokens_per_micro_batch=30,
+        non_finite="skip" if what == "nan skipped" else "stop",
+        max_steps=2,
+    )
+    trainer.train()
+    results[what] = [row for row in trainer.state.log_history if "loss" in row]
+    # Accelerate keeps the DeepSpeed configuration of the trainer before; the process group stays.
+    AcceleratorState._reset_state()
+(folder / f"rank-{state.process_index}.json").write_text(json.dumps(results))
