@@ -5,6 +5,7 @@ python scripts/scaling.py check     # small models on this CPU: predicted, measu
 """
 
 import argparse
+import functools
 import gc
 import json
 import os
@@ -16,14 +17,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import torch
 from torch import Tensor
 
 from scripts.benchmarks.harness import table
 
+ROOT = Path(__file__).parent.parent
 GB = 1e9
 BFLOAT16, FLOAT32 = 2, 4
 BLOCK = 256
@@ -160,11 +161,18 @@ class Hardware:
     between_nodes: float = 0.8 * 50e9
     per_operator: float = 8e-6
     """Seconds until Python has started one operator."""
-    operators: int = 50
-    """Operators of a layer that start a kernel in a decode step; `check` counts them."""
+    operators: int = 56
+    """Of a dense layer in a decode step, views left out; `check` counts them."""
+    expert_operators: int = 73
+    """Of a layer with experts."""
 
     def network(self, ranks: int) -> float:
         return self.inside_node if ranks <= 8 else self.between_nodes
+
+    def launch(self, shape: Shape) -> float:
+        """Seconds that Python takes to start a decode step."""
+        operators = self.expert_operators if shape.experts else self.operators
+        return shape.layers * operators * self.per_operator
 
 
 WORK, HARDWARE = Work(), Hardware()
@@ -206,7 +214,7 @@ def bucket_bytes(stage: int, size: int = BFLOAT16, numbers: int = 500_000_000) -
 
 
 def norm_bytes(numbers: int, groups: int, size: int) -> int:
-    """Saved by RMS norms of ``numbers`` in ``groups``: a float32 input, its root, and what is multiplied by the weight."""
+    """Saved by RMS norms of ``numbers`` in ``groups``: float32 input, its root, and the weight's factor."""
     return (4 + size) * numbers + 4 * groups
 
 
@@ -243,12 +251,6 @@ def activations(shape: Shape, tokens: int, scored: int, size: int, *, checkpoint
     return shape.layers * layer + outside_layers(shape, tokens, scored, size)
 
 
-def peak_activations(shape: Shape, tokens: int, *, checkpointing: bool) -> int:
-    """The most that is held in a backward pass: with checkpointing, one layer is computed again."""
-    held = activations(shape, tokens, tokens, BFLOAT16, checkpointing=checkpointing)
-    return held + (layer_activations(shape, tokens, BFLOAT16) if checkpointing else 0)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Head:
     """A call of the token head by its plan: ``rows`` scored out of ``positions``, ``learning`` with a gradient."""
@@ -279,10 +281,12 @@ def kept_logits(head: Head) -> int:
 
 
 def head_backward(head: Head) -> int:
-    """Three tiles, float32 gradients of the hidden states, the weight's gradient and a float32 tile of it."""
+    """Tiles, float32 gradients of the hidden states, the weight's gradient and a float32 tile of it."""
     operand = FLOAT32 if head.widened else head.size
     copies = head.widened or head.learning < head.positions
-    tiles = 3 * FLOAT32 * min(head.learning, head.tile[0]) * head.tile[1]
+    # In bfloat16 the gradient of a tile is rounded into a fourth one.
+    widths = 3 * FLOAT32 + (BFLOAT16 if head.size == BFLOAT16 else 0)
+    tiles = widths * min(head.learning, head.tile[0]) * head.tile[1]
     cast = FLOAT32 * head.tile[1] * head.hidden * (head.widened + (head.size != FLOAT32))
     rows = head.learning * head.hidden * (FLOAT32 + copies * operand)
     kept = kept_logits(head)
@@ -332,14 +336,21 @@ def gathered_bytes(shape: Shape) -> int:
     return BFLOAT16 * min(max(1_000_000_000, shape.layer), shape.parameters)
 
 
+def step_bytes(shape: Shape, ranks: int, stage: int) -> float:
+    """Float32 copy of the gradients while the optimiser steps: stage 3 takes 1e9 numbers at a time."""
+    part = shape.parameters / (ranks if stage else 1)
+    return FLOAT32 * (min(part, 1_000_000_000) if stage == 3 else part)
+
+
 def training_bytes(shape: Shape, ranks: int, work: Work = WORK, stage: int = 3) -> float:
     """Peak of a rank with gradient checkpointing and one completion of the greatest length at a time."""
-    gathered = gathered_bytes(shape) if stage == 3 else 0
     states = zero_states(shape.parameters, stage, ranks).total + bucket_bytes(stage)
-    # The head's backward is over before the first layer is computed again.
+    gathered = gathered_bytes(shape) if stage == 3 else 0
     held = activations(shape, work.width, work.width, BFLOAT16, checkpointing=True)
-    layer = layer_activations(shape, work.width, BFLOAT16)
-    return states + gathered + held + max(layer, head_peak(gpu_head(shape, work.width)))
+    # A layer that is computed again, with the gradient of its weights. The head's backward is over by then.
+    layer = layer_activations(shape, work.width, BFLOAT16) + BFLOAT16 * shape.layer
+    backward = gathered + held + max(layer, head_peak(gpu_head(shape, work.width)))
+    return states + max(backward, step_bytes(shape, ranks, stage))
 
 
 def native_rollout_bytes(shape: Shape, ranks: int, live: int, work: Work = WORK) -> float:
@@ -376,8 +387,12 @@ def traffic(parameters: int, stage: int, ranks: int, micro_batches: int, gathers
 
 
 def gathers_of(shape: Shape) -> int:
-    """Times that stage 3 puts the weights together in a micro-batch: once if all stay, else again for backward."""
-    return 1 if shape.parameters <= 1_000_000_000 else 2
+    """Times that stage 3 puts the weights together in a micro-batch, by what DeepSpeed keeps (1e9 numbers).
+
+    Once if all stay; again for backward; and with checkpointing a third time if not even a layer stays.
+    """
+    kept = 1_000_000_000
+    return 1 + (shape.parameters > kept) + (shape.layer > kept)
 
 
 # Time -----------------------------------------------------------------------------------------------------------
@@ -419,13 +434,13 @@ def native_seconds(shape: Shape, ranks: int, work: Work = WORK) -> float | None:
         return None
     rows = -(-work.completions // ranks)
     batches = -(-rows // live)
-    launch = shape.layers * HARDWARE.operators * HARDWARE.per_operator
+    launch = HARDWARE.launch(shape)
     gather = BFLOAT16 * shape.parameters * (ranks - 1) / ranks / HARDWARE.network(ranks)
     return gather + batches * decode_seconds(shape, rows / batches, 1, launch, work)
 
 
 def server_seconds(shape: Shape, ranks: int, work: Work = WORK) -> float:
-    """Generation by vLLM on half of the GPUs, 8 to a replica or fewer; no time is lost to Python; weights sent first."""
+    """Generation by vLLM on half of the GPUs, 8 to a replica or fewer; Python costs no time; weights are sent first."""
     share = min(8, ranks // 2)
     replicas = ranks // 2 // share
     sent = 2 * BFLOAT16 * shape.parameters / HARDWARE.network(ranks)
@@ -620,7 +635,7 @@ def limits_table() -> str:
             ]
         )
     for shape in POLICIES:
-        launch = shape.layers * HARDWARE.operators * HARDWARE.per_operator
+        launch = HARDWARE.launch(shape)
         seconds = f"{launch * 32768:,.0f}"
         rows.append(
             [f"least seconds to decode 32,768 tokens natively, {shape.name}", *[seconds] * 3]
@@ -721,7 +736,8 @@ def bytes_of(tensors: Iterable[Tensor]) -> int:
 
 def storages(tensors: Iterable[Tensor]) -> dict[int, int]:
     held = [tensor.untyped_storage() for tensor in tensors]
-    return {storage.data_ptr(): storage.nbytes() for storage in held if storage.nbytes()}
+    # Storages that are freed, or of the device meta, have a size and no address.
+    return {storage.data_ptr(): storage.nbytes() for storage in held if storage.data_ptr()}
 
 
 # (a) What DeepSpeed holds
@@ -804,7 +820,7 @@ def states_of_stage(stage: int, precision: str) -> dict[str, float]:
         for weight in model.parameters()
         for tensor in (weight, getattr(weight, "ds_tensor", weight))
     )
-    states = {**storages(optimiser_tensors(optimiser)), **{}}
+    states = storages(optimiser_tensors(optimiser))
     own = sum(nbytes for pointer, nbytes in states.items() if pointer not in weights)
     result = {
         "weights": sum(weights.values()),
@@ -1077,10 +1093,8 @@ def allocated_peak(work: Callable[[], None]) -> int:
 
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
         work()
-    assert record.profiler is not None and record.profiler.kineto_results is not None
-    events = [
-        event for event in record.profiler.kineto_results.events() if event.name() == "[memory]"
-    ]
+    profiler: Any = record.profiler
+    events = [event for event in profiler.kineto_results.events() if event.name() == "[memory]"]
     held = most = 0
     for event in sorted(events, key=lambda event: event.start_ns()):
         held += event.nbytes()
@@ -1092,14 +1106,15 @@ def allocated_peak(work: Callable[[], None]) -> int:
 
 
 def check_operators() -> Iterator[Comparison]:
-    """Operators that make a tensor, per layer of a decode step: the difference between two depths."""
-    shape = SMALL_SHAPES[1]
-    shallow, deep = (operators_of(replace(shape, layers=layers)) for layers in (2, 4))
-    yield Comparison(
-        what="operators of a layer in a decode step, Qwen3",
-        predicted=HARDWARE.operators,
-        measured=(deep - shallow) / 2,
-    )
+    """Operators that make a tensor, per layer of a decode step: half the difference of depths 2 and 4."""
+    for shape in SMALL_SHAPES[1:]:
+        shallow, deep = (operators_of(replace(shape, layers=layers)) for layers in (2, 4))
+        predicted = HARDWARE.expert_operators if shape.experts else HARDWARE.operators
+        yield Comparison(
+            what=f"operators of a layer in a decode step, {shape.name}",
+            predicted=predicted,
+            measured=(deep - shallow) / 2,
+        )
 
 
 def operators_of(shape: Shape) -> int:
@@ -1114,18 +1129,19 @@ def operators_of(shape: Shape) -> int:
         def __torch_dispatch__(
             self, func: Any, types: Any, args: Any = (), kwargs: Any = None
         ) -> Any:
-            counts[-1] += not func.is_view and not func.name().startswith("aten::_unsafe_view")
+            view = func.is_view or func.name() == "aten::_unsafe_view"
+            counts[-1] += not view
             return func(*args, **(kwargs or {}))
 
     model = small_model(shape).to(torch.bfloat16)
     plain = model.forward
 
+    @functools.wraps(plain)
     def forward(*args: Any, **kwargs: Any) -> Any:
         counts.append(0)
         with Counting():
             return plain(*args, **kwargs)
 
-    forward.__signature__ = __import__("inspect").signature(plain)
     model.forward = forward
     RolloutEngine(model=model, sampling=Sampling(max_new_tokens=3)).generate([range(5, 9)], seed=0)
     return counts[-1]
