@@ -10,6 +10,29 @@ os.environ["WANDB_MODE"] = "offline"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 import pytest
+import torch
+
+if not torch.cuda.is_available():
+    # Read when Triton is first imported, by whomever: kernels then run in its interpreter, on a CPU.
+    os.environ["TRITON_INTERPRET"] = "1"
+
+ALONE = (
+    "distributed",
+    "launch/test_kills.py",
+    "report/test_page_in_browser.py",
+    "rewards/test_hostile_answers.py",
+    "rewards/test_hostile_texts.py",
+    "rewards/test_workers.py",
+    "trainer/test_progress.py",
+)
+"""Tests that start as many processes as there are cores, or measure time."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    root = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(root).as_posix().startswith(ALONE):
+            item.add_marker("alone")
 
 
 @pytest.fixture(scope="session")

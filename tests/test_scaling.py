@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts import scaling
+
 ROOT = Path(__file__).parent.parent
 SCRIPT = str(ROOT / "scripts" / "scaling.py")
 
@@ -26,15 +28,13 @@ def errors(report: str) -> dict[str, float]:
     return {row[0]: float(row[-1].rstrip("%")) / 100 for row in rows}
 
 
-@pytest.mark.slow
-def test_the_page_shows_what_the_script_prints() -> None:
-    printed = run("table")
-    assert printed.returncode == 0, printed.stderr
-    sections = printed.stdout.strip().split("\n\n### ")
+@pytest.mark.parametrize("title", scaling.TABLES)
+def test_the_page_shows_what_the_script_prints(title: str, capsys: pytest.CaptureFixture) -> None:
+    scaling.print_tables()
+    section = f"### {title}\n\n{scaling.TABLES[title]()}\n"
+    assert section in capsys.readouterr().out
     page = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
-    missing = [section.splitlines()[0] for section in sections if section not in page]
-    assert len(sections) == 8
-    assert not missing, f"run: python scripts/scaling.py table, and replace {missing}"
+    assert section in page, f"run: python scripts/scaling.py table, and replace {title}"
 
 
 @pytest.mark.slow
@@ -52,6 +52,19 @@ def test_small_models_hold_what_the_formulas_say() -> None:
         assert any(name.startswith(kind) for name in found), kind
 
 
-@pytest.mark.slow
-def test_an_error_above_the_tolerance_fails() -> None:
-    assert run("check", "--quick", "--tolerance", "0").returncode == 1
+@pytest.mark.parametrize(("measured", "status"), [(100.0, 0), (105.0, 0), (120.0, 1)])
+def test_an_error_above_the_tolerance_fails(
+    monkeypatch: pytest.MonkeyPatch, measured: float, status: int
+) -> None:
+    found = [scaling.Comparison(what="weights", predicted=100.0, measured=measured)]
+    monkeypatch.setattr(scaling, "comparisons", lambda _: found)
+    assert scaling.print_check(scaling.QUICK, 0.1) == status
+
+
+@pytest.mark.parametrize(
+    ("policy", "weights"), [*zip(scaling.POLICIES, (8.2e9, 32.8e9, 235e9), strict=True)]
+)
+def test_the_policies_have_the_size_they_are_published_with(
+    policy: scaling.Shape, weights: float
+) -> None:
+    assert policy.parameters == pytest.approx(weights, rel=0.005)

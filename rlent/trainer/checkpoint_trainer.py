@@ -33,7 +33,7 @@ class CheckpointTrainer(RolloutTrainer):
     """From a checkpoint: the loss since the last log line, and the step of that line."""
 
     def _get_train_sampler(self, dataset: Any = None) -> Any:
-        sampler = super()._get_train_sampler(dataset)
+        sampler: Any = super()._get_train_sampler(dataset)
         if not self.shuffle_dataset:
             return sampler
         return EpochOrder(sampler, lambda: int(self.state.epoch or 0))

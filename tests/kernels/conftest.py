@@ -1,6 +1,5 @@
 """What the tests of the head share: a problem, its truth written out by hand, and a recorder."""
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,10 +11,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from rlent_kernels import IGNORE_INDEX, TokenStats, token_stats
 from rlent_kernels.precision import Precision
-
-if not torch.cuda.is_available():
-    # Read when the kernels are first imported: they then run in Triton's interpreter, on a CPU.
-    os.environ["TRITON_INTERPRET"] = "1"
 
 IMPLEMENTATIONS: list[dict[str, Any]] = [
     {"impl": "reference"},

@@ -13,8 +13,11 @@ TRIAL = Path(__file__).parents[2] / "scripts" / "kill_trial.py"
 
 @pytest.mark.slow
 def test_five_kills_change_nothing(recipe: dict[str, Any], write: Callable[..., str]) -> None:
-    """Weights, metrics and rollouts are bitwise those of an undisturbed run, also where a kill hits a checkpoint that is
-    being written, a generation batch that is half used, and a log line that is half summed."""
+    """Weights, metrics and rollouts are bitwise those of an undisturbed run.
+
+    Also where a kill hits a checkpoint that is being written, a generation batch that is half used, and a log line that
+    is half summed.
+    """
     recipe["trainer"] |= {
         "max_steps": 60,
         "save_steps": 1,

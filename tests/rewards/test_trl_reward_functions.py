@@ -27,7 +27,11 @@ def test_trls_trainer_trains_with_them_and_logs_their_parts(
     from trl import GRPOConfig, GRPOTrainer
 
     rows = [{"prompt": f"{a} + {a} =", "answer": str(2 * a)} for a in range(4)]
-    options: dict[str, Any] = {"per_device_train_batch_size": 4, "num_generations": 4, "max_completion_length": 8}
+    options: dict[str, Any] = {
+        "per_device_train_batch_size": 4,
+        "num_generations": 4,
+        "max_completion_length": 8,
+    }
     trainer = GRPOTrainer(
         str(tiny_folder),
         [MathAnswer(extract="last_number"), Overlong(max_length=4, cache=2)],
