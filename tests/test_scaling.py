@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 from scripts import scaling
+from scripts.scaling_model.shapes import POLICIES, Shape
+from scripts.scaling_model.small_models import Comparison
+from scripts.scaling_model.tables import TABLES, print_tables
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = str(ROOT / "scripts" / "scaling.py")
@@ -28,10 +31,10 @@ def errors(report: str) -> dict[str, float]:
     return {row[0]: float(row[-1].rstrip("%")) / 100 for row in rows}
 
 
-@pytest.mark.parametrize("title", scaling.TABLES)
+@pytest.mark.parametrize("title", TABLES)
 def test_the_page_shows_what_the_script_prints(title: str, capsys: pytest.CaptureFixture) -> None:
-    scaling.print_tables()
-    section = f"### {title}\n\n{scaling.TABLES[title]()}\n"
+    print_tables()
+    section = f"### {title}\n\n{TABLES[title]()}\n"
     assert section in capsys.readouterr().out
     page = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
     assert section in page, f"run: python scripts/scaling.py table, and replace {title}"
@@ -56,15 +59,13 @@ def test_small_models_hold_what_the_formulas_say() -> None:
 def test_an_error_above_the_tolerance_fails(
     monkeypatch: pytest.MonkeyPatch, measured: float, status: int
 ) -> None:
-    found = [scaling.Comparison(what="weights", predicted=100.0, measured=measured)]
+    found = [Comparison(what="weights", predicted=100.0, measured=measured)]
     monkeypatch.setattr(scaling, "comparisons", lambda _: found)
     assert scaling.print_check(scaling.QUICK, 0.1) == status
 
 
 @pytest.mark.parametrize(
-    ("policy", "weights"), [*zip(scaling.POLICIES, (8.2e9, 32.8e9, 235e9), strict=True)]
+    ("policy", "weights"), [*zip(POLICIES, (8.2e9, 32.8e9, 235e9), strict=True)]
 )
-def test_the_policies_have_the_size_they_are_published_with(
-    policy: scaling.Shape, weights: float
-) -> None:
+def test_the_policies_have_the_size_they_are_published_with(policy: Shape, weights: float) -> None:
     assert policy.parameters == pytest.approx(weights, rel=0.005)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import wandb
 
 from rlent.launch.cli import main
 from rlent.tracking import read_metrics, read_rollouts
@@ -182,6 +183,28 @@ def test_a_tracker_that_cannot_start_stops_the_run_with_a_reason(
     shown = capsys.readouterr().err
     assert "tracking.wandb: Weights & Biases cannot be started: no such entity" in shown
     assert "mode to offline" in shown
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("offline")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_a_resumed_run_goes_on_in_the_same_run_of_wandb(
+    recipe: dict[str, Any],  # noqa: F811
+    write: Any,  # noqa: F811
+) -> None:
+    """Two folders offline, as wandb writes one for every start, and one run, which ``wandb sync`` puts together."""
+    recipe["tracking"] = {"wandb": {"project": "trial"}}
+    recipe["trainer"] |= {"max_steps": 2, "save_steps": 2}
+    recipe["evaluation"] = None
+    path = write(recipe)
+    assert main(["train", path]) == 0
+    wandb.finish()
+    assert main(["train", path, "--resume", "trainer.max_steps=4"]) == 0
+    wandb.finish()
+    files = list(Path("runs/small").rglob("run-*.wandb"))
+    assert len(files) == 2
+    (identity,) = {file.stem.removeprefix("run-") for file in files}
+    assert Path("runs/small/wandb-run-id").read_text() == identity
 
 
 def row(tokens: list[str], entropy: list[float], selected: list[bool]) -> dict[str, Any]:
