@@ -1,0 +1,346 @@
+"""The commands of ``rlent`` with their arguments, and the help that teaches them."""
+
+import argparse
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+from rlent.launch import actions
+
+RECIPE_HELP = "a recipe file, such as recipes/quickstart.yaml"
+OVERRIDE_HELP = (
+    "replace values of the recipe: trainer.learning_rate=1e-6, name=trial, "
+    "interventions.forking_tokens.fraction=0.3"
+)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rlent",
+        description=(
+            "Reinforcement-learning post-training of language models at the level of single tokens and their entropy. "
+            "A run is described by a recipe; start with: rlent train recipes/quickstart.yaml"
+        ),
+    )
+    parser.add_argument("--version", action="version", version=f"rlent {version('rlent')}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    train = _command(
+        commands,
+        "train",
+        actions.train,
+        "train a model as a recipe says",
+        "Writes runs/NAME with metrics.jsonl, rollouts, checkpoints, the trained model and curves.png. A run that was "
+        "stopped with Ctrl-C, or killed, goes on from its newest checkpoint with --resume.",
+    )
+    _recipe_arguments(train)
+    train.add_argument(
+        "--resume", action="store_true", help="continue the latest run of this recipe's name"
+    )
+    launch = _command(
+        commands,
+        "launch",
+        actions.launch,
+        "train on many processes and nodes, by torchrun",
+        "Starts torchrun with `rlent train RECIPE` on this node; run it on every node, with the same --head. Inside a "
+        "SLURM job it takes the nodes from SLURM, and starts itself on all of them. A worker that dies is restarted "
+        "with all others up to --max-restarts times, from the newest whole checkpoint. docs/launching.md has the plain "
+        "commands for torchrun, accelerate and deepspeed.",
+    )
+    _recipe_arguments(launch)
+    launch.add_argument("--nodes", type=int, metavar="N", help="default: SLURM's, or 1")
+    launch.add_argument(
+        "--processes-per-node", type=int, metavar="M", help="default: one per accelerator, or 1"
+    )
+    launch.add_argument(
+        "--head", metavar="HOST[:PORT]", help="node where all meet; default: the first of SLURM's"
+    )
+    launch.add_argument("--max-restarts", type=int, default=0, metavar="K", help="default: 0")
+    launch.add_argument(
+        "--resume", action="store_true", help="continue the latest run of this recipe's name"
+    )
+    launch.add_argument(
+        "--dry-run", action="store_true", help="print the command and do nothing else"
+    )
+    merge = _command(
+        commands,
+        "merge",
+        actions.merge,
+        "make one model of an adapter and the model below it",
+        "A run with model.adapter saves the adapter alone. This writes the whole model, as if all weights had been "
+        "trained: rlent merge runs/NAME",
+    )
+    merge.add_argument("folder", type=Path, metavar="RUN", help="a run, a checkpoint or an adapter")
+    merge.add_argument("--output", type=Path, metavar="DIR", help="default: RUN/merged")
+    check = _command(
+        commands,
+        "check",
+        actions.check,
+        "find every mistake in a recipe without running it",
+        "Loads the data, finds the model, checks every value, and prints what would happen, what each intervention "
+        "needs, and with --resolved the recipe with every default written out. Writes nothing.",
+    )
+    _recipe_arguments(check)
+    check.add_argument("--resolved", action="store_true", help="print the resolved recipe as YAML")
+    data = _command(
+        commands,
+        "data",
+        actions.data,
+        "show the rows of a recipe, the lengths of their prompts, and what is wrong with them",
+        "Reads the data as a run would, writes nothing, and needs no more of the machine than the model's tokenizer. "
+        "Prints the columns; prompt tokens as min, median, p95 and max, chat template included; every kind of problem "
+        "with its count and the file and line of the first ones: rows that cannot be read, rows without answer, "
+        "duplicates, prompts that are too short or too long; and the first rows as the model sees them. "
+        "Exit status 1 if a problem would stop a run. What a recipe can say about its data: docs/data.md.",
+    )
+    _recipe_arguments(data)
+    data.add_argument(
+        "--rows", type=int, default=3, metavar="N", help="how many rows to print (default: 3)"
+    )
+    evaluate = _command(
+        commands,
+        "eval",
+        actions.eval,
+        "evaluate a checkpoint on the sets of a recipe",
+        "Answers the held-out problems of the recipe and every set of evaluation.sets: greedily for pass@1, and with "
+        "evaluation.samples=K also K drawn times for avg@K, pass@k and maj@K. Prints each number with a 95% interval "
+        "over problems, and writes summary.json, problems.parquet and every completion as Parquet. An evaluation that "
+        "was stopped or killed goes on where it was when the same command is given again. Several processes share the "
+        "work: torchrun --nproc-per-node=2 -m rlent eval ... "
+        "For example: rlent eval recipes/quickstart.yaml --checkpoint runs/quickstart --samples 8",
+    )
+    _recipe_arguments(evaluate)
+    evaluate.add_argument(
+        "--checkpoint",
+        metavar="C",
+        help="a checkpoint folder (runs/NAME/checkpoint-20), a run folder (its model, or its newest checkpoint while "
+        "there is none), or a model by folder or name; by default the model that the recipe starts from",
+    )
+    evaluate.add_argument(
+        "--output",
+        metavar="DIR",
+        help="folder of the results (default: OUTPUT_DIR/evaluations/NAME/CHECKPOINT)",
+    )
+    evaluate.add_argument(
+        "--samples",
+        type=int,
+        metavar="K",
+        help="short for evaluation.samples=K; sets that say their own number keep it",
+    )
+    evaluate.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME",
+        dest="sets",
+        help="evaluate this set alone (held_out, or a key of evaluation.sets); can be given several times",
+    )
+    interventions = _command(
+        commands,
+        "interventions",
+        actions.interventions,
+        "list the interventions a recipe can name",
+        "Name, paper, stages, needs, and every option with its default.",
+    )
+    interventions.add_argument(
+        "--markdown",
+        action="store_true",
+        help="print the page docs/interventions.md: options explained, and which interventions compose",
+    )
+    conformance = _command(
+        commands,
+        "conformance",
+        actions.conformance,
+        "compare rlent with the numbers of the methods' released code",
+        "Runs every golden case of a folder and prints a line for each: agrees, the largest difference, or why a "
+        "difference is known. Exit status 1 if a case differs.",
+    )
+    conformance.add_argument(
+        "folder",
+        type=Path,
+        metavar="DIR",
+        help="a folder of golden cases, such as tests/golden/cases",
+    )
+    _report_commands(commands)
+    _replay_command(commands)
+    _inspect_command(commands)
+    _compare_command(commands)
+    return parser
+
+
+def _compare_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    compare = _command(
+        commands,
+        "compare",
+        actions.compare,
+        "train recipes with several seeds each, and compare them",
+        "Runs `rlent train` for every recipe and seed that is not there yet, and writes comparison.md, .csv and .png: "
+        "final score and area under the curve with 95% intervals over seeds, paired tests against the first recipe "
+        "(t test and exact sign flips), entropy, lengths, time and tokens. Ctrl-C lets each run write a checkpoint; "
+        "the same command goes on from there. For example: "
+        "rlent compare recipes/beyond_80_20/small.yaml recipes/ce_gppo/small.yaml --seeds 3 --jobs 2",
+    )
+    compare.add_argument(
+        "words",
+        nargs="+",
+        metavar="RECIPE|KEY=VALUE",
+        help="recipe files, the first is what the others are compared with; and values replaced in all of them",
+    )
+    compare.add_argument(
+        "--seeds", type=int, default=3, metavar="K", help="seeds 1 to K (default: %(default)s)"
+    )
+    compare.add_argument(
+        "--score",
+        metavar="METRIC",
+        help="what is compared (default: held_out/score, or reward where problems are not held out)",
+    )
+    compare.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="runs at a time (default: %(default)s)"
+    )
+    compare.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("runs/compare"),
+        metavar="DIR",
+        help="folder of runs and results; what it holds is not run again (default: %(default)s)",
+    )
+    compare.set_defaults(overrides=[])
+
+
+def _replay_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    replay = _command(
+        commands,
+        "replay",
+        actions.replay,
+        "what other interventions would have done to a run's rollouts, without a model",
+        "Reads the rollouts that a run has saved, and applies the interventions to them as the trainer would at the "
+        "first update on each. Prints a table: tokens selected, their entropy and weight, completions that something "
+        "is learnt from, and the first-order change of entropy, as recorded, under plain GRPO, and under these "
+        "interventions. Writes RUN/replays/NAME with the rollouts, the metrics of every step and report.html. What "
+        "needs more than was saved, such as a reference policy or a second update, is refused by name. For example: "
+        'rlent replay runs/quickstart --interventions "forking_tokens: {fraction: 0.1}" dynamic_sampling',
+    )
+    replay.add_argument("run_folder", type=Path, metavar="RUN", help="folder of a run")
+    replay.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=OVERRIDE_HELP)
+    _interventions_argument(replay, required=True)
+    replay.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="a folder to make (default: RUN/replays/NAME)",
+    )
+
+
+def _inspect_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    inspect = _command(
+        commands,
+        "inspect",
+        actions.inspect,
+        "sample from a model, and see what interventions would do to it, without training",
+        "Samples completions with rlent's own engine and scores them. Shows for plain GRPO, for each intervention "
+        "alone and for all of them together which tokens would be selected and weighted, and the first-order effect on "
+        "entropy: exact over the vocabulary, per unit of a step on the logits. Prints a table and writes "
+        "inspections/MODEL/report.html. Further settings are those of a recipe: data.style=plain, "
+        "trainer.temperature=0.7, trainer.num_generations=4. For example: "
+        "rlent inspect runs/quickstart --prompts problems.jsonl --interventions forking_tokens steer",
+    )
+    inspect.add_argument(
+        "model",
+        metavar="MODEL",
+        help="a packaged model, a folder, a hub name, a run or a checkpoint",
+    )
+    inspect.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=OVERRIDE_HELP)
+    inspect.add_argument(
+        "--prompts",
+        required=True,
+        metavar="FILE",
+        help="rows with a question, and an answer that the rewards read (.jsonl, .parquet, .csv), or anything else "
+        "that data.name of a recipe can be",
+    )
+    _interventions_argument(inspect, required=False)
+    inspect.add_argument(
+        "--rewards",
+        nargs="+",
+        default=["math_answer"],
+        metavar="ENTRY",
+        help="as in a recipe; advantages are made of them (default: math_answer)",
+    )
+    inspect.add_argument(
+        "--size", type=int, default=16, metavar="N", help="most prompts (default: %(default)s)"
+    )
+    inspect.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="a folder to make (default: inspections/MODEL)",
+    )
+
+
+def _interventions_argument(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    parser.add_argument(
+        "--interventions",
+        nargs="+",
+        default=[],
+        required=required,
+        metavar="ENTRY",
+        help='names, or entries as in a recipe: "forking_tokens: {fraction: 0.1}"; in the order they act',
+    )
+
+
+def _report_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    report = _command(
+        commands,
+        "report",
+        actions.report,
+        "see what entropy did: a run as one HTML page",
+        "Writes one file that opens in any browser, from disk, without a network: curves with their spread over seeds, "
+        "the entropy of kept, dropped, correct and wrong tokens over training, every completion with each token shaded "
+        "by its entropy, forking tokens of the first and the last steps, rewards, lengths, time. Runs that differ in "
+        "their seed alone are drawn as one line with a band: rlent report runs/seed1 runs/seed2 -o seeds.html",
+    )
+    _run_arguments(report, "report.html in the run's folder, or here for several runs")
+    report.add_argument(
+        "--completions",
+        type=int,
+        default=10_000,
+        metavar="N",
+        help="completions the page holds; of more, whole groups are taken evenly over the run (default: %(default)s)",
+    )
+    plot = _command(
+        commands,
+        "plot",
+        actions.plot,
+        "draw the figures of a run as PNG and PDF",
+        "Curves with their spread over seeds, and for every run the distribution of entropy over training, the entropy "
+        "of each position, and the forking tokens of the first and the last steps. The style is for paper; use it for "
+        'your own figures with matplotlib.style.use("rlent.report.print").',
+    )
+    _run_arguments(plot, "the folder plots in the run's folder, or here for several runs")
+
+
+def _run_arguments(parser: argparse.ArgumentParser, output: str) -> None:
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="folder of a run, such as runs/quickstart"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="PATH", help=f"where to write (default: {output})"
+    )
+
+
+def _command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    summary: str,
+    description: str,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=summary, description=description, allow_abbrev=False)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _recipe_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", type=Path, metavar="RECIPE", help=RECIPE_HELP)
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=OVERRIDE_HELP)
