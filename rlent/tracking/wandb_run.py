@@ -47,7 +47,8 @@ def start_wandb(recipe: "Recipe", folder: Path, environment: Mapping[str, Any]) 
             group=section.group,
             tags=section.tags,
             mode=mode,
-            dir=str(folder),
+            # W&B's writer is a process of its own that stays in the directory where it was first started.
+            dir=str(folder.resolve()),
             config={"recipe": described, "environment": dict(environment)},
         )
     except Error as error:
