@@ -4,6 +4,7 @@ import json
 import signal
 import sys
 import warnings
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -80,14 +81,19 @@ def train(recipe: Recipe, *, resume: bool) -> int:
     held_out = _held_out(prepared)
     interrupt = InterruptCallback()
     measuring = [held_out, _evaluation(prepared, start.folder)]
-    trainer = _trainer(prepared, start.folder, [interrupt, *filter(None, measuring)])
+    log = _rollout_log(prepared, start.folder)
+    progress = ProgressCallback(recipe.name, log)
+    reporting = [HealthCallback(), MetricsCallback(MetricsFile(start.folder / METRICS_FILE))]
+    callbacks = [interrupt, *filter(None, measuring), *reporting, progress]
+    trainer = _trainer(prepared, log, callbacks)
     for callback in filter(None, measuring):
         callback.trainer = trainer
-    trainer.train(
-        resume_from_checkpoint=None if start.checkpoint is None else str(start.checkpoint)
-    )
-    if trainer.rollout_log is not None:
-        trainer.rollout_log.flush()
+    with closing(progress):
+        trainer.train(
+            resume_from_checkpoint=None if start.checkpoint is None else str(start.checkpoint)
+        )
+    if log is not None:
+        log.flush()
     if interrupt.stopped_by is None:
         trainer.save_model(str(start.folder / MODEL_FOLDER))
     if state.is_main_process:
@@ -130,37 +136,37 @@ def _conclude(
     show_result(folder)
 
 
-def _trainer(prepared: Prepared, folder: Path, callbacks: list[Any]) -> EntropyGRPOTrainer:
+def _rollout_log(prepared: Prepared, folder: Path) -> RolloutLog | None:
+    recipe, args = prepared.recipe, prepared.args
+    if not recipe.tracking.rollouts:
+        return None
+    return RolloutLog(
+        folder / ROLLOUTS_FOLDER,
+        prepared.tokenizer,
+        [reward.name for reward in recipe.rewards],
+        args.process_index,
+        clip_level=clip_level(args),
+    )
+
+
+def _trainer(
+    prepared: Prepared, log: RolloutLog | None, callbacks: list[Any]
+) -> EntropyGRPOTrainer:
     from transformers.integrations.integration_utils import WandbCallback
     from transformers.trainer_callback import PrinterCallback
     from transformers.trainer_callback import ProgressCallback as HuggingFaceProgress
 
-    recipe, args = prepared.recipe, prepared.args
-    log = None
-    if recipe.tracking.rollouts:
-        names = [reward.name for reward in recipe.rewards]
-        log = RolloutLog(
-            folder / ROLLOUTS_FOLDER,
-            prepared.tokenizer,
-            names,
-            args.process_index,
-            clip_level=clip_level(args),
-        )
+    recipe = prepared.recipe
     trainer = EntropyGRPOTrainer(
         prepared.model,
         [reward.function for reward in recipe.rewards],
-        args,
+        prepared.args,
         train_dataset=prepared.train,
         processing_class=prepared.tokenizer,
         interventions=recipe.interventions,
         rollout_log=log,
         peft_config=adapter_config(recipe.model.adapter),
-        callbacks=[
-            *callbacks,
-            HealthCallback(),
-            MetricsCallback(MetricsFile(folder / METRICS_FILE)),
-            ProgressCallback(),
-        ],
+        callbacks=callbacks,
     )
     for replaced in (HuggingFaceProgress, PrinterCallback):
         trainer.remove_callback(replaced)

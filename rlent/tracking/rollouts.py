@@ -84,6 +84,10 @@ class RolloutLog:
                 before = self._rows[row].get(name, now)
                 self._rows[row][name] = [a or b for a, b in zip(before, now, strict=True)]
 
+    def latest(self) -> dict[str, Any] | None:
+        """The last row that has been trained on and is not written yet."""
+        return next((row for row in reversed(self._rows.values()) if "logp" in row), None)
+
     def flush(self) -> None:
         """Write the rows that have been trained on, under a temporary name until the file is whole."""
         rows = [row for row in self._rows.values() if "logp" in row]

@@ -31,7 +31,7 @@ MANAGED: dict[str, str] = {
     "non_finite": "engine.non_finite",
     "use_cpu": "no key: an accelerator is used where there is one",
     "report_to": "tracking",
-    "disable_tqdm": "no key: the progress bar adapts to the terminal",
+    "disable_tqdm": "no key: the progress view adapts to the terminal",
     "use_vllm": "rollout.engine",
     "rollout_engine": "rollout.engine",
     "max_live_sequences": "rollout.max_live",

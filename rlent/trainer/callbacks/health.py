@@ -3,7 +3,6 @@
 import sys
 from typing import Any, TextIO
 
-from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from rlent.tracking.health import health_metrics, warnings
@@ -16,7 +15,7 @@ class HealthCallback(TrainerCallback):
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream = sys.stderr if stream is None else stream
+        self._stream = stream
         self._said: set[str] = set()
 
     def on_train_begin(
@@ -38,5 +37,7 @@ class HealthCallback(TrainerCallback):
         logs.update(health_metrics(warned))
         for each in warned:
             if each.name not in self._said and state.is_world_process_zero:
-                tqdm.write(f"warning at step {state.global_step}: {each}", file=self._stream)
+                # Standard error as it is now: a live view puts itself in its place.
+                stream = sys.stderr if self._stream is None else self._stream
+                print(f"warning at step {state.global_step}: {each}", file=stream, flush=True)
             self._said.add(each.name)

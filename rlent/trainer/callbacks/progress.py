@@ -1,46 +1,60 @@
-"""The progress of a run: a bar on a terminal, one plain line per logged step elsewhere."""
+"""The progress of a run: a live view on a terminal, one plain line per logged step elsewhere."""
 
 import os
 import sys
-import time
+import threading
 from typing import Any, TextIO
 
-from tqdm import tqdm
+from rich.console import Console, RenderableType
+from rich.live import Live
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-SHOWN = {"reward": "reward", "entropy": "entropy", "held_out/score": "held-out"}
-"""Metric -> the word it is shown under."""
+from rlent.tracking.live_view import Progress, clock, live_view
+from rlent.tracking.rollouts import RolloutLog
+
+IN_A_LINE = {"reward": "reward", "entropy": "entropy", "held_out/score": "held-out"}
+"""Metric -> the word it is shown under in plain lines."""
 
 
 class ProgressCallback(TrainerCallback):
-    """Shows step, reward, entropy (nats), the last held-out score, and the time left."""
+    """Shows how a run goes; close it when training ends, however that is.
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    Args:
+        name: of the run.
+        log: where the last completion is taken from, or None.
+        stream: standard error by default.
+    """
+
+    def __init__(
+        self, name: str, log: RolloutLog | None = None, stream: TextIO | None = None
+    ) -> None:
+        self._name = name
+        self._log = log
         self._stream = sys.stderr if stream is None else stream
-        self._bar: tqdm | None = None
-        self._shown: dict[str, str] = {}
-        self._started = 0.0
-        self._first = 0
+        self._progress = Progress(total=0)
+        self._last: dict[str, Any] | None = None
+        self._live: Live | None = None
+        # The view is drawn by a thread, and by whoever prints, a signal handler included.
+        self._lock = threading.RLock()
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        self._started, self._first = time.monotonic(), state.global_step
-        if state.is_world_process_zero and _has_columns(self._stream):
-            self._bar = tqdm(
-                total=state.max_steps,
-                initial=state.global_step,
-                desc="training",
-                unit="step",
-                dynamic_ncols=True,
-                file=self._stream,
+        step = state.global_step
+        self._progress = Progress(total=state.max_steps, step=step, first=step, logged_step=step)
+        if state.is_world_process_zero and can_be_drawn_on(self._stream):
+            self._live = Live(
+                get_renderable=self._view,
+                console=Console(file=self._stream),
+                refresh_per_second=2,
+                vertical_overflow="ellipsis",
             )
+            self._live.start()
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        if self._bar is not None:
-            self._bar.update(state.global_step - self._bar.n)
+        self._progress.step = state.global_step
 
     def on_log(
         self,
@@ -50,32 +64,48 @@ class ProgressCallback(TrainerCallback):
         logs: dict[str, Any] | None = None,
         **_: Any,
     ) -> None:
-        for name, word in SHOWN.items():
-            if logs and isinstance(logs.get(name), float):
-                self._shown[word] = f"{logs[name]:.3f}"
-        if self._bar is not None:
-            self._bar.set_postfix(self._shown)
-        elif state.is_world_process_zero and logs and "reward" in logs:
-            self._print_line(state)
+        if not logs:
+            return
+        with self._lock:
+            self._progress.step = state.global_step
+            self._progress.add(state.global_step, logs)
+            self._last = None if self._log is None else self._log.latest()
+        if self._live is None and state.is_world_process_zero and "reward" in logs:
+            print(line(self._progress), file=self._stream, flush=True)
 
     def on_train_end(self, *_: Any, **__: Any) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        self.close()
 
-    def _print_line(self, state: TrainerState) -> None:
-        done = state.global_step - self._first
-        seconds = (time.monotonic() - self._started) / max(done, 1)
-        left = int(seconds * (state.max_steps - state.global_step))
-        numbers = "  ".join(f"{word} {number}" for word, number in self._shown.items())
-        print(
-            f"step {state.global_step}/{state.max_steps}  {numbers}  {seconds:.1f} s/step  "
-            f"{left // 60}:{left % 60:02d} left",
-            file=self._stream,
-            flush=True,
-        )
+    def close(self) -> None:
+        """Leave the last view on the terminal, and the terminal as it was."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _view(self) -> RenderableType:
+        with self._lock:
+            return live_view(self._name, self._progress, self._last)
 
 
-def _has_columns(stream: TextIO) -> bool:
-    """A terminal that a bar can be drawn on; a detached one has no width, and a bar would be empty."""
-    return stream.isatty() and os.get_terminal_size(stream.fileno()).columns > 0
+def line(progress: Progress) -> str:
+    """A log line as plain text."""
+    numbers = [
+        f"{word} {progress.logs[name]:.3f}"
+        for name, word in IN_A_LINE.items()
+        if name in progress.logs
+    ]
+    return "  ".join(
+        [
+            f"step {progress.step}/{progress.total}",
+            *numbers,
+            f"{progress.seconds_per_step:.1f} s/step",
+            f"{clock(progress.left)} left",
+        ]
+    )
+
+
+def can_be_drawn_on(stream: TextIO) -> bool:
+    """A terminal that can move its cursor and has a width; a detached one has none."""
+    if not stream.isatty() or os.environ.get("TERM", "dumb") in ("dumb", "unknown"):
+        return False
+    return os.get_terminal_size(stream.fileno()).columns > 0
