@@ -68,6 +68,30 @@ def warnings(history: History) -> list[Warned]:
     ]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FirstWarning:
+    """When a rule first warned in a finished run."""
+
+    step: int
+    rule: str
+    problem: str
+    remedy: str
+
+
+def first_warnings(history: History) -> list[FirstWarning]:
+    """The rules that have warned according to the logged ``health/<rule>``, by the step at which each first did."""
+    found = []
+    for rule in RULES:
+        metric = PREFIX + rule.name
+        first = next((i for i, row in enumerate(history) if row.get(metric)), None)
+        if first is not None:
+            problem = rule.problem(history[: first + 1]) or "its numbers are not among the metrics"
+            step = int(history[first]["step"])
+            words = rule.name.replace("_", " ")
+            found.append(FirstWarning(step=step, rule=words, problem=problem, remedy=rule.remedy))
+    return sorted(found, key=lambda warning: warning.step)
+
+
 def health_metrics(warned: Sequence[Warned]) -> dict[str, float]:
     """``health/<rule>`` of every rule."""
     names = {each.name for each in warned}

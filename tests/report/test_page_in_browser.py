@@ -108,6 +108,7 @@ def test_every_section_is_there_and_has_something_in_it(fresh: Browser, page: Pa
     titles = fresh.run("return [...document.querySelectorAll('main h2')].map((h) => h.textContent)")
     assert titles == [
         "Curves",
+        "Warnings",
         "Entropy over training",
         "Completions",
         "Forking tokens",
@@ -367,6 +368,27 @@ def test_an_old_run_says_what_it_has_not_recorded(fresh: Browser, tmp_path: Path
     assert fresh.count("#completions .marks li") == 2
     assert "No token was sampled at least 20 times" in fresh.text("#forking")
     assert "not of their phases" in fresh.text("#time")
+    assert "were not watched" in fresh.text("#warnings")
+
+
+def test_warnings_are_listed_with_step_and_remedy(fresh: Browser, tmp_path: Path) -> None:
+    lines = [
+        {"step": step, "reward": 0.0, "frac_reward_zero_std": 1.0, "health/equal_rewards": warned}
+        for step, warned in [(10 * i, float(i >= 5)) for i in range(1, 8)]
+    ]
+    ill = write_run(tmp_path / "ill", [], lines)
+    well = write_run(tmp_path / "well", [], [{"step": 1, "reward": 0.0, "health/equal_rewards": 0}])
+    write_page([files_of(ill), files_of(well)], tmp_path / "page.html")
+    fresh.open(tmp_path / "page.html")
+    cells = fresh.run(
+        "return [...document.querySelectorAll('#warnings tbody tr > *')].map((c) => c.textContent)"
+    )
+    assert cells[:2] == ["ill: equal rewards", "50"]
+    assert "100%" in cells[2]
+    assert len(cells) == 4
+    write_page([files_of(well)], tmp_path / "well.html")
+    fresh.open(tmp_path / "well.html")
+    assert "No rule warned." in fresh.text("#warnings")
 
 
 def test_a_run_without_rollouts_has_its_curves(fresh: Browser, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from rlent.tracking.health import RULES, health_metrics, warnings
+from rlent.tracking.health import RULES, first_warnings, health_metrics, warnings
 
 Line = dict[str, Any]
 
@@ -112,3 +112,25 @@ def test_every_rule_has_a_metric_and_a_remedy() -> None:
     assert metrics == {f"health/{rule.name}": float(rule.name == "equal_rewards") for rule in RULES}
     assert str(warned[0]).startswith("equal rewards: in 100% of the groups")
     assert "\n  change: " in str(warned[0])
+
+
+def test_a_finished_run_tells_when_each_rule_first_warned() -> None:
+    history = lines(
+        entropy=[1.0] * 5 + [0.1] * 5,
+        frac_reward_zero_std=[1.0] * 10,
+        health__entropy_collapse=[0.0] * 9 + [1.0],
+        health__equal_rewards=[0.0] * 4 + [1.0] * 3 + [0.0] * 3,
+        health__truncation=[0.0] * 10,
+    )
+    found = first_warnings([line | {"step": 10 * i} for i, line in enumerate(history)])
+    assert [(each.step, each.rule) for each in found] == [
+        (40, "equal rewards"),
+        (90, "entropy collapse"),
+    ]
+    assert "from 1 to 0.1 nats" in found[1].problem
+    assert "learning_rate" in found[1].remedy
+
+
+def test_a_warning_whose_numbers_were_not_logged_is_told_all_the_same() -> None:
+    (found,) = first_warnings([{"step": 3, "health/truncation": 1.0}])
+    assert found.problem == "its numbers are not among the metrics"

@@ -20,6 +20,9 @@ from rlent.report.runs import Run
 from rlent.report.series import bands, found_panels
 from rlent.report.trace import Trace
 from rlent.report.when import first_and_last, step_bins, whole
+from rlent.tracking.health import first_warnings, health_metrics
+
+HEALTH_METRICS = health_metrics([]).keys()
 
 
 def summarise(
@@ -43,6 +46,8 @@ def summarise(
                 "configuration": label,
                 "recipe": run.recipe_text,
                 "totals": totals(run),
+                "watched": any(row.keys() & HEALTH_METRICS for row in run.metrics),
+                "warnings": first_warnings(run.metrics),
                 "tokens": None if part is None else _token_summary(part),
             }
             for (label, run), part in zip(named, shown, strict=True)

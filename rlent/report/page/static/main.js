@@ -5,6 +5,7 @@ const KEPT_CHUNKS = 48;
 /** id, title, what it is made of, and whether that is tokens, so that the run can be chosen. */
 const SECTIONS = [
   ["curves", "Curves", curvesSection, false],
+  ["warnings", "Warnings", warningsSection, false],
   ["entropy", "Entropy over training", distributionSection, true],
   ["completions", "Completions", null, false],
   ["forking", "Forking tokens", forkingSection, true],

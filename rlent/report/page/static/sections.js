@@ -47,6 +47,17 @@ function curvesSection(data) {
   return [make("div", { class: "charts" }, panelCharts(data.summary, "curves")), anyMetric(data.summary)];
 }
 
+function warningsSection(data) {
+  const { runs } = data.summary;
+  const watched = runs.filter((run) => run.watched);
+  const rows = runs.flatMap((run) =>
+    run.warnings.map(({ step, rule, problem, remedy }) => [{ text: `${run.name}: ${rule}` }, sortedBy(step, whole(step)), problem, remedy]),
+  );
+  if (!watched.length) return [make("p", {}, "These runs were not watched: their metrics have no health/....")];
+  if (!rows.length) return [make("p", {}, "No rule warned.")];
+  return [sortableTable("Warnings, when each first came up", ["run and rule", "step", "what", "change"], rows)];
+}
+
 function distributionSection(data, run) {
   const { steps, spreads } = run.tokens.distribution;
   const { edges } = data.summary;
