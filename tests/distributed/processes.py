@@ -1,10 +1,14 @@
-"""Starting workers under torchrun, on one node or as one of several."""
+"""Starting workers: as forks where only the ranks matter, under torchrun where that matters too."""
 
+import atexit
+import functools
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+from tests.distributed.forked import Forks
 
 WORKERS = Path(__file__).parent / "workers"
 ROOT = str(Path(__file__).parents[2])
@@ -20,6 +24,13 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": ROOT, "OMP_NUM_THREADS": "1", **more}
 
 
+@functools.cache
+def forks() -> Forks:
+    server = Forks(environment())
+    atexit.register(server.close)
+    return server
+
+
 def launch(worker: str, ranks: int, folder: Path, *arguments: str) -> list[dict]:
     """Run a worker on gloo; what each rank wrote as ``rank-N.json``."""
     result = run(worker, ranks, folder, *arguments)
@@ -27,11 +38,23 @@ def launch(worker: str, ranks: int, folder: Path, *arguments: str) -> list[dict]
     return written(folder, ranks)
 
 
-def run(worker: str, ranks: int, folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+def run(worker: str, ranks: int, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return forks().run([str(WORKERS / worker), str(folder), *arguments], ranks, environment())
+
+
+def run_under_torchrun(
+    worker: str, ranks: int, folder: Path, *arguments: str
+) -> subprocess.CompletedProcess[str]:
+    """The same with processes that import for themselves, as they must where an import reads the environment."""
     command = torchrun(ranks, str(WORKERS / worker), str(folder), *arguments)
     return subprocess.run(
         command, env=environment(), capture_output=True, text=True, timeout=300, check=False
     )
+
+
+def rlent(ranks: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command, on so many ranks."""
+    return forks().run(["-m", "rlent", *arguments], ranks, environment())
 
 
 def written(folder: Path, ranks: int) -> list[dict]:

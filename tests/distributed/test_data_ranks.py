@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from datasets import Dataset
 
-from tests.distributed.test_ranks import launch
+from tests.distributed.processes import run_under_torchrun, written
 
 VERL = [
     {
@@ -59,7 +59,9 @@ def test_two_ranks_read_what_one_process_reads(
         results = tmp_path / str(ranks)
         results.mkdir()
         monkeypatch.setenv("HF_DATASETS_CACHE", str(results / "cache"))
-        found += launch("data.py", ranks, results, str(sections))
+        done = run_under_torchrun("data.py", ranks, results, str(sections))
+        assert done.returncode == 0, done.stderr[-4000:]
+        found += written(results, ranks)
     one, *two = found
     assert len(two) == 2
     assert two == [one, one]

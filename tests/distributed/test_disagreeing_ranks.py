@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.distributed.cases import ENGINES
-from tests.distributed.processes import launch, run
+from tests.distributed.processes import launch, run, run_under_torchrun
 
 TOGETHER = ("no variance", "nobody kept", "no forking token")
 
@@ -59,3 +59,14 @@ def test_all_ranks_stop_with_the_message_of_the_one_that_failed(
     assert result.returncode != 0
     assert message in result.stderr
     assert time.monotonic() - began < 90  # a minute from the failure on, and the start
+
+
+@pytest.mark.slow
+def test_torchrun_tells_which_rank_has_failed(tiny_folder: Path, tmp_path: Path) -> None:
+    section = json.dumps(ENGINES["data parallel"])
+    result = run_under_torchrun(
+        "disagree.py", 2, tmp_path, str(tiny_folder), section, "infinite reward"
+    )
+    assert result.returncode == 1
+    assert "the reward reward is infinite for a completion" in result.stderr
+    assert "rank      : 1" in result.stderr

@@ -1,14 +1,13 @@
 """An evaluation on two processes is the one on one process, bit for bit."""
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rlent.tracking import read_metrics
-from tests.distributed.processes import environment, torchrun
+from tests.distributed.processes import rlent
 
 
 @pytest.fixture
@@ -42,15 +41,9 @@ def recipe(tiny_folder: Path, tmp_path: Path) -> Path:
     return path
 
 
-def rlent(ranks: int, *arguments: str) -> str:
-    """Run the command under torchrun; what it prints."""
-    result = subprocess.run(
-        torchrun(ranks, "-m", "rlent", *arguments),
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+def shown_by(ranks: int, *arguments: str) -> str:
+    """What the command prints on so many ranks."""
+    result = rlent(ranks, *arguments)
     assert result.returncode == 0, result.stderr[-4000:]
     return result.stdout
 
@@ -66,7 +59,7 @@ def files(folder: Path) -> dict[str, bytes]:
 @pytest.mark.slow
 def test_two_processes_evaluate_as_one(recipe: Path, tmp_path: Path) -> None:
     for ranks in (1, 2):
-        shown = rlent(ranks, "eval", str(recipe), "--output", str(tmp_path / f"on-{ranks}"))
+        shown = shown_by(ranks, "eval", str(recipe), "--output", str(tmp_path / f"on-{ranks}"))
         assert f"processes: {ranks}" in shown
         assert shown.count("95% interval") == 1
     one, two = files(tmp_path / "on-1"), files(tmp_path / "on-2")
@@ -78,7 +71,7 @@ def test_two_processes_evaluate_as_one(recipe: Path, tmp_path: Path) -> None:
 def test_two_ranks_in_training_find_what_one_finds(recipe: Path, tmp_path: Path) -> None:
     found: list[dict[str, Any]] = []
     for ranks in (1, 2):
-        rlent(ranks, "train", str(recipe), f"name=on-{ranks}")
+        shown_by(ranks, "train", str(recipe), f"name=on-{ranks}")
         run = tmp_path / "runs" / f"on-{ranks}"
         rows = [row for row in read_metrics(run / "metrics.jsonl") if row["step"] == 0]
         found.append({name: value for row in rows for name, value in row.items()})

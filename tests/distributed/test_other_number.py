@@ -3,7 +3,6 @@
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.distributed.cases import largest_difference
-from tests.distributed.processes import environment
+from tests.distributed.processes import rlent
 from tests.launch.conftest import recipe, workplace, write  # noqa: F401
 
 ROWS = 4
@@ -20,15 +19,7 @@ ROWS = 4
 
 def train(path: str, processes: int, name: str, *more: str) -> subprocess.CompletedProcess[str]:
     rows = f"trainer.per_device_train_batch_size={ROWS // processes}"
-    words = ["launch", path, f"name={name}", rows, *more, "--processes-per-node", str(processes)]
-    return subprocess.run(
-        [sys.executable, "-m", "rlent", *words],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
+    return rlent(processes, "train", path, f"name={name}", rows, *more)
 
 
 def steps(run: Path) -> list[dict[str, Any]]:
@@ -105,4 +96,4 @@ def test_another_batch_is_refused(sharded: str) -> None:
     more = ("trainer.gradient_accumulation_steps=4", "--resume")
     other = train(sharded, 1, "other", *more)
     assert other.returncode == 1
-    assert "written with 8 completions in an optimiser step, this run has 16" in other.stderr
+    assert "written with 8 rows in an optimiser step, this run has 16" in other.stderr
