@@ -25,6 +25,7 @@ def token_stats(
     also: Collection[str] = (),
     top_k: int | None = None,
     top_p: float | None = None,
+    min_p: float | None = None,
     impl: str = "auto",
     tile: tuple[int, int] | None = None,
     keep_logits: bool | None = None,
@@ -52,7 +53,7 @@ def token_stats(
 
     Memory beyond inputs, outputs and gradients: three tiles of logits, a copy of the rows that are
     computed, and the logits themselves where ``keep_logits`` and a gradient is needed.
-    ``top_k`` and ``top_p`` take a second pass over 64 MiB of logits at a time.
+    ``top_k``, ``top_p`` and ``min_p`` take a second pass over 64 MiB of logits at a time.
 
     Args:
         hidden: ``[*n d]``, float32, float64, bfloat16 or float16.
@@ -67,6 +68,7 @@ def token_stats(
             "mean_logits", "entropy_change", "argmax", "is_top1"; see ``TokenStats``.
         top_k: fill ``top_log_probs`` and ``top_ids`` with that many tokens.
         top_p: fill ``nucleus_entropy``, for the nucleus of that mass.
+        min_p: fill ``kept_log_probs``, for the tokens of that share of the largest probability.
         impl: ``"torch"`` works in tiles of torch operators, on any device, or without cutting where one
             tile holds all logits. ``"triton"`` is the
             same with what is done to each logit in one kernel, on CUDA devices. ``"reference"``
@@ -91,9 +93,9 @@ def token_stats(
         logit_scale=logit_scale,
         softcap=softcap,
     )
-    check_wanted(also, top_k, top_p, weight.shape[0])
+    wanted = Wanted(names=tuple(dict.fromkeys(also)), top_k=top_k, top_p=top_p, min_p=min_p)
+    check_wanted(wanted, weight.shape[0])
     implementation = resolve(impl, hidden.device)
-    wanted = Wanted(names=tuple(dict.fromkeys(also)), top_k=top_k, top_p=top_p)
     if implementation == "reference":
         stats = reference.token_stats(head, wanted)
     else:

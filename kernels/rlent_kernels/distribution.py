@@ -1,9 +1,11 @@
-"""Statistics that need a row's whole distribution at once: the most probable tokens, the nucleus.
+"""Statistics that need a row's whole distribution at once: the most probable tokens, the nucleus, min-p.
 
 They take a pass of their own, over a few rows and the whole vocabulary at a time.
 """
 
+import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -18,17 +20,26 @@ _FIRST_LOOK = 64
 _GROWTH = 8
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rows:
+    """``hidden [k d]``, cast for products, ``targets [k]`` and ``logsumexp [k]`` of their logits."""
+
+    hidden: Tensor
+    targets: Tensor
+    logsumexp: Tensor
+
+
 def distribution_stats(
-    engine: Engine, hidden: Tensor, head: Weights, logsumexp: Tensor, wanted: Wanted
+    engine: Engine, rows: Rows, head: Weights, wanted: Wanted
 ) -> dict[str, Tensor]:
-    """``top_log_probs``, ``top_ids`` and ``nucleus_entropy`` of ``hidden [k d]``, as far as wanted."""
-    if wanted.top_k is None and wanted.top_p is None:
+    """``top_log_probs``, ``top_ids``, ``nucleus_entropy`` and ``kept_log_probs``, as far as wanted."""
+    if wanted.top_k is None and wanted.top_p is None and wanted.min_p is None:
         return {}
     panels: list[dict[str, Tensor]] = []
-    for part, u in _panels(engine, hidden, head):
-        z = engine.plan.transform.bend(u)
-        log_p = z.sub_(logsumexp[part, None]) if z is u else z - logsumexp[part, None]
-        panels.append(_of_panel(log_p, wanted))
+    for part, u in _panels(engine, rows.hidden, head):
+        z, logsumexp = engine.plan.transform.bend(u), rows.logsumexp[part, None]
+        log_p = z.sub_(logsumexp) if z is u else z - logsumexp
+        panels.append(_of_panel(log_p, rows.targets[part], wanted))
     return {name: torch.cat([panel[name] for panel in panels]) for name in panels[0]}
 
 
@@ -44,31 +55,75 @@ def nucleus_entropy(log_p: Tensor, top_p: float) -> Tensor:
     With M the nucleus' mass: ``log M - sum_nucleus p log p / M``.
     """
     result = log_p.new_zeros(len(log_p))
+    for nucleus in nuclei(log_p, top_p):
+        p = nucleus.log_p.exp().where(nucleus.inside, 0.0)
+        mass = p.sum(1)
+        entropy = mass.log() - (p * nucleus.log_p).sum(1) / mass
+        result[nucleus.rows] = entropy.clamp(min=0.0)
+    return result
+
+
+def kept_log_probs(log_p: Tensor, targets: Tensor, min_p: float) -> Tensor:
+    """``[r]``: log-probability of ``targets [r]`` among the tokens of at least ``min_p`` times the largest probability.
+
+    -inf where the target is none of them.
+    """
+    kept = log_p >= log_p.amax(1, keepdim=True) + math.log(min_p)
+    restricted = log_p.masked_fill(~kept, -torch.inf)
+    return restricted.gather(1, targets[:, None])[:, 0] - restricted.logsumexp(1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Nuclei:
+    """Some rows, and their ``m`` most probable tokens, falling: the nucleus, and others.
+
+    Attributes:
+        rows: ``[r]``.
+        log_p: ``[r m]``, no less than ``LOG_ZERO``.
+        ids: ``[r m]``.
+        inside: whether a token is in its row's nucleus, ``[r m]``.
+    """
+
+    rows: Tensor
+    log_p: Tensor
+    ids: Tensor
+    inside: Tensor
+
+
+def nuclei(log_p: Tensor, top_p: float, *, crossing: bool = True) -> Iterator[Nuclei]:
+    """The nuclei of the rows of ``log_p [r v]``, each row once, those with small nuclei first.
+
+    Args:
+        crossing: False leaves out the token with which the mass reaches ``top_p``, unless it is the
+            only one.
+    """
     rows = torch.arange(len(log_p), device=log_p.device)
     looked = _FIRST_LOOK
     while rows.numel():
         looked = min(looked, log_p.shape[1])
-        top = log_p[rows].topk(looked, dim=1).values.clamp_(min=LOG_ZERO)
-        p = top.exp()
-        reached = p.double().cumsum(1)
+        top = log_p[rows].topk(looked, dim=1)
+        values = top.values.clamp_(min=LOG_ZERO)
+        reached = values.exp().double().cumsum(1)
         # A token belongs if those before it have not reached top_p.
-        inside = torch.cat([torch.zeros_like(reached[:, :1]), reached[:, :-1]], 1) < top_p
-        p = p.where(inside, 0.0)
-        mass = p.sum(1)
+        before = torch.cat([torch.zeros_like(reached[:, :1]), reached[:, :-1]], 1)
+        inside = (before if crossing else reached) < top_p
+        inside[:, 0] = True
         found = (reached[:, -1] >= top_p) | (looked == log_p.shape[1])
-        entropy = mass.log() - (p * top).sum(1) / mass
-        result[rows[found]] = entropy[found].clamp(min=0.0)
+        yield Nuclei(
+            rows=rows[found], log_p=values[found], ids=top.indices[found], inside=inside[found]
+        )
         rows = rows[~found]
         looked *= _GROWTH
-    return result
 
 
-def _of_panel(log_p: Tensor, wanted: Wanted) -> dict[str, Tensor]:
+def _of_panel(log_p: Tensor, targets: Tensor, wanted: Wanted) -> dict[str, Tensor]:
     found = {}
     if wanted.top_k is not None:
         found |= largest(log_p, wanted.top_k)
     if wanted.top_p is not None:
         found["nucleus_entropy"] = nucleus_entropy(log_p, wanted.top_p)
+    if wanted.min_p is not None:
+        found["kept_log_probs"] = kept_log_probs(log_p, targets, wanted.min_p)
     return found
 
 

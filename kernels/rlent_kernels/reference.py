@@ -54,6 +54,10 @@ def _further(z: Tensor, log_p: Tensor, targets: Tensor, wanted: Wanted) -> dict[
         found["top_log_probs"], found["top_ids"] = log_p.topk(wanted.top_k, dim=-1)
     if wanted.top_p is not None:
         found["nucleus_entropy"] = _nucleus_entropy(p, wanted.top_p)
+    if wanted.min_p is not None:
+        kept = p.masked_fill(p < wanted.min_p * p.amax(-1, keepdim=True), 0.0)
+        kept = kept / kept.sum(-1, keepdim=True)
+        found["kept_log_probs"] = kept.gather(1, targets[:, None])[:, 0].log()
     return found
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rlent_kernels.cotangents import Cotangents
-from rlent_kernels.distribution import distribution_stats
+from rlent_kernels.distribution import Rows, distribution_stats
 from rlent_kernels.rows import at_rows, indices, pick, refuse_second_derivatives, used
 from rlent_kernels.running import Finished, finish, finish_further
 from rlent_kernels.sweep import Engine, Sums, Weights
@@ -102,4 +102,5 @@ def _statistics(
     running = call.engine.collect(hidden, targets, head, further=bool(wanted.names), keep=keep)
     done = finish(running)
     further = finish_further(running, targets, len(head.weight), wanted.names)
-    return done, further | distribution_stats(call.engine, hidden, head, done.logsumexp, wanted)
+    rows = Rows(hidden=hidden, targets=targets, logsumexp=done.logsumexp)
+    return done, further | distribution_stats(call.engine, rows, head, wanted)

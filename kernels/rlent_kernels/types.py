@@ -37,6 +37,9 @@ class TokenStats:
         top_ids: their ids, ``[*n k]`` int64; equals are in no particular order.
         nucleus_entropy: entropy in nats of p restricted to its nucleus and normalised, ``[*n]``.
             The nucleus is the smallest set of most probable tokens whose mass reaches ``top_p``.
+        kept_log_probs: log-probability of the target in p restricted to the tokens of at least
+            ``min_p`` times the largest probability and normalised, ``[*n]``; -inf where the target
+            is none of them.
     """
 
     log_probs: Tensor
@@ -51,6 +54,7 @@ class TokenStats:
     top_log_probs: Tensor | None = None
     top_ids: Tensor | None = None
     nucleus_entropy: Tensor | None = None
+    kept_log_probs: Tensor | None = None
 
 
 FURTHER = (
@@ -62,7 +66,7 @@ FURTHER = (
     "argmax",
     "is_top1",
 )
-"""Statistics that are asked for by name; ``top_k`` and ``top_p`` ask for the others by their number."""
+"""Statistics that are asked for by name; ``top_k``, ``top_p`` and ``min_p`` ask for the others by their number."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,13 +76,15 @@ class Wanted:
     names: tuple[str, ...] = ()
     top_k: int | None = None
     top_p: float | None = None
+    min_p: float | None = None
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of ``TokenStats`` that the call fills beyond log-probability and entropy."""
         tops = () if self.top_k is None else ("top_log_probs", "top_ids")
         nucleus = () if self.top_p is None else ("nucleus_entropy",)
-        return (*self.names, *tops, *nucleus)
+        kept = () if self.min_p is None else ("kept_log_probs",)
+        return (*self.names, *tops, *nucleus, *kept)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

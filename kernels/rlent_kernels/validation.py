@@ -1,13 +1,13 @@
 """Checks of what a caller passes. Every message names argument, expectation and value."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
 
 import torch
 from torch import Tensor
 
-from rlent_kernels.types import FURTHER, IGNORE_INDEX
+from rlent_kernels.types import FURTHER, IGNORE_INDEX, Wanted
 
 _FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
@@ -49,22 +49,27 @@ def check_choice(
         _fail("tile", "two integers >= 1, (rows, vocabulary)", repr(tile))
 
 
-def check_wanted(
-    also: Collection[str], top_k: int | None, top_p: float | None, vocabulary: int
-) -> None:
+def check_wanted(wanted: Wanted, vocabulary: int) -> None:
     """Names of further statistics are known, and the numbers of the others in range."""
-    for name in also:
+    for name in wanted.names:
         if name not in FURTHER:
-            numbers = {"top_log_probs": "top_k", "top_ids": "top_k", "nucleus_entropy": "top_p"}
+            numbers = {
+                "top_log_probs": "top_k",
+                "top_ids": "top_k",
+                "nucleus_entropy": "top_p",
+                "kept_log_probs": "min_p",
+            }
             if name in numbers:
                 _fail("also", f"{numbers[name]}=... in place of {name!r}", repr(name))
             nearest = get_close_matches(name, FURTHER, n=1, cutoff=0.0)[0]
             valid = ", ".join(map(repr, FURTHER))
             _fail("also", f"names out of {valid}", f"{name!r}; the nearest name is {nearest!r}")
-    if top_k is not None and not 1 <= top_k <= vocabulary:
-        _fail("top_k", f"an integer in [1, {vocabulary}], the vocabulary", repr(top_k))
-    if top_p is not None and not 0 < top_p <= 1:
-        _fail("top_p", "a number in (0, 1]", repr(top_p))
+    if wanted.top_k is not None and not 1 <= wanted.top_k <= vocabulary:
+        _fail("top_k", f"an integer in [1, {vocabulary}], the vocabulary", repr(wanted.top_k))
+    for name in ("top_p", "min_p"):
+        number = getattr(wanted, name)
+        if number is not None and not 0 < number <= 1:
+            _fail(name, "a number in (0, 1]", repr(number))
 
 
 def _check_dtypes(hidden: Tensor, weight: Tensor, targets: Tensor, bias: Tensor | None) -> None:

@@ -27,7 +27,7 @@ def logits(problem):
     return rows
 
 
-def defined(z, target, top_p):
+def defined(z, target, top_p, min_p=0.1):
     """Every statistic of one row from its definition, in plain Python."""
     top = max(z)
     logsumexp = top + math.log(math.fsum(math.exp(x - top) for x in z))
@@ -41,7 +41,9 @@ def defined(z, target, top_p):
             break
         nucleus.append(a)
         mass += a
+    kept = [a for a in p if a >= min_p * max(p)]
     return {
+        "kept_log_probs": math.log(p[target] / math.fsum(kept)) if p[target] in kept else -math.inf,
         "logsumexp": logsumexp,
         "varentropy": math.fsum(a * s * s for a, s in pairs),
         "log_sum_sq_probs": math.log(math.fsum(a * a for a in p)),
@@ -68,7 +70,8 @@ def assert_defined(problem, stats, top_p):
 @pytest.mark.parametrize("options", OPTIONS)
 def test_they_are_those_of_the_definition(make, options, bias, calls):
     problem = make(bias=bias, ignored=(2,), spread=3.0, **options)
-    assert_defined(problem, problem.run(also=FURTHER, top_p=0.8, **calls), top_p=0.8)
+    stats = problem.run(also=FURTHER, top_p=0.8, min_p=0.1, **calls)
+    assert_defined(problem, stats, top_p=0.8)
 
 
 @pytest.mark.parametrize("calls", IMPLEMENTATIONS)
@@ -77,7 +80,10 @@ def test_the_nucleus_is_the_smallest_set_that_reaches_its_mass(make, top_p, call
     problem = make(20, 5, 300, spread=2.0)
     if "tile" in calls:
         calls = {**calls, "tile": (7, 128)}
-    assert_defined(problem, problem.run(also=FURTHER, top_p=top_p, **calls), top_p=top_p)
+    stats = problem.run(also=FURTHER, top_p=top_p, min_p=0.1, **calls)
+    assert_defined(problem, stats, top_p=top_p)
+    assert stats.kept_log_probs.isinf().any()
+    assert stats.kept_log_probs.isfinite().any()
 
 
 @pytest.mark.parametrize("calls", IMPLEMENTATIONS)
@@ -99,10 +105,19 @@ def test_the_most_probable_tokens(make, k, calls):
 
 @pytest.mark.parametrize("calls", IMPLEMENTATIONS)
 def test_ignored_rows_hold_nothing(make, calls):
-    stats = make(ignored=(1,)).run(also=FURTHER, top_p=0.5, **calls)
+    stats = make(ignored=(1,)).run(also=FURTHER, top_p=0.5, min_p=0.5, **calls)
     blank = {"argmax": IGNORE_INDEX, "is_top1": False}
-    for name in (*FURTHER, "nucleus_entropy"):
+    for name in (*FURTHER, "nucleus_entropy", "kept_log_probs"):
         assert getattr(stats, name)[1].item() == blank.get(name, 0.0)
+
+
+@pytest.mark.parametrize("calls", IMPLEMENTATIONS)
+def test_a_min_p_of_one_keeps_the_most_probable_token(make, calls):
+    problem = make(spread=3.0)
+    stats = problem.run(also=["is_top1"], min_p=1.0, **calls)
+    expected = [0.0 if top else -math.inf for top in stats.is_top1.tolist()]
+    assert stats.kept_log_probs.tolist() == pytest.approx(expected)
+    assert not problem.trained().run(min_p=1.0, **calls).kept_log_probs.requires_grad
 
 
 @pytest.mark.parametrize("calls", IMPLEMENTATIONS)
@@ -121,9 +136,9 @@ def test_banned_tokens_are_as_if_absent(make, calls):
     masked = problem.with_(bias=bias, targets=torch.tensor(left)[targets])
     smaller = problem.with_(weight=problem.weight[left], bias=problem.bias[left], targets=targets)
     names = ("logsumexp", "varentropy", "log_sum_sq_probs", "entropy_change", "is_top1")
-    given = masked.run(also=(*names, "mean_logits"), top_p=0.9, **calls)
-    expected = smaller.run(also=names, top_p=0.9, impl="reference")
-    for name in (*names, "nucleus_entropy"):
+    given = masked.run(also=(*names, "mean_logits"), top_p=0.9, min_p=0.02, **calls)
+    expected = smaller.run(also=names, top_p=0.9, min_p=0.02, impl="reference")
+    for name in (*names, "nucleus_entropy", "kept_log_probs"):
         torch.testing.assert_close(getattr(given, name), getattr(expected, name))
     assert given.mean_logits.eq(-torch.inf).all()
 
@@ -132,7 +147,8 @@ def test_banned_tokens_are_as_if_absent(make, calls):
 def test_only_what_is_asked_for_is_there(make, calls):
     problem = make().trained()
     stats = problem.run(also=["varentropy"], **calls)
-    for name in {*FURTHER, "top_log_probs", "top_ids", "nucleus_entropy"} - {"varentropy"}:
+    others = {"top_log_probs", "top_ids", "nucleus_entropy", "kept_log_probs"}
+    for name in {*FURTHER, *others} - {"varentropy"}:
         assert getattr(stats, name) is None
     assert not stats.varentropy.requires_grad
     assert stats.entropy.requires_grad
@@ -184,6 +200,9 @@ def test_entropy_change_predicts_a_step_of_a_softmax():
         ({"top_k": 12}, r"top_k: expected an integer in \[1, 11\].*; got 12"),
         ({"top_p": 0.0}, r"top_p: expected a number in \(0, 1\]; got 0.0"),
         ({"top_p": float("nan")}, r"top_p: expected a number in \(0, 1\]; got nan"),
+        ({"min_p": 0.0}, r"min_p: expected a number in \(0, 1\]; got 0.0"),
+        ({"min_p": 1.5}, r"min_p: expected a number in \(0, 1\]; got 1.5"),
+        ({"also": ["kept_log_probs"]}, r"also: expected min_p=\.\.\. in place of"),
     ],
 )
 @pytest.mark.parametrize("impl", ["torch", "triton", "reference"])

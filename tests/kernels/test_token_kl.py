@@ -1,5 +1,6 @@
 """The divergence of two heads: values, gradients, and the rows that cost nothing."""
 
+import math
 import sys
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,8 +12,7 @@ from torch import Tensor
 from rlent_kernels import token_kl
 
 bf16 = torch.bfloat16
-# The package's name of the module is taken by the function.
-MODULE = sys.modules["rlent_kernels.token_kl"]
+MODULE = sys.modules["rlent_kernels.row_tiles"]
 
 OPTIONS = [
     {},
@@ -20,6 +20,8 @@ OPTIONS = [
     {"logit_scale": 0.25},
     {"softcap": 1.5},
     {"softcap": 1.5, "temperature": 1.7, "logit_scale": 2.5},
+    {"direction": "forward"},
+    {"direction": "forward", "softcap": 1.5, "temperature": 1.7, "logit_scale": 2.5},
 ]
 
 
@@ -71,7 +73,10 @@ class Pair:
         """The definition in float64, through log_softmax and autograd."""
         log_p = self._log_softmax(self.hidden, self.weight, self.bias)
         log_q = self._log_softmax(self.ref_hidden, self.ref_weight, self.ref_bias).detach()
-        kl = (log_p.exp() * (log_p - log_q)).sum(-1)
+        if self.options.get("direction") == "forward":
+            kl = (log_q.exp() * (log_q - log_p)).sum(-1)
+        else:
+            kl = (log_p.exp() * (log_p - log_q)).sum(-1)
         return kl.masked_fill(~self.rows, 0.0)
 
     def _log_softmax(self, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -166,6 +171,27 @@ def test_a_number_written_out():
     kl = token_kl(hidden, weight, hidden, ref_weight, torch.tensor([True]))
     expected = torch.tensor([2.0]).log() - torch.tensor([3.0]).log() / 2
     torch.testing.assert_close(kl, expected)
+
+
+def test_a_forward_number_written_out():
+    """q = (3/4, 1/4), p = (1/2, 1/2): KL(q || p) = 3/4 log(3/2) + 1/4 log(1/2)."""
+    hidden, weight = torch.ones(1, 1), torch.tensor([[0.0], [0.0]])
+    ref_weight = torch.tensor([[3.0], [1.0]]).log()
+    rows = torch.tensor([True])
+    kl = token_kl(hidden, weight, hidden, ref_weight, rows, direction="forward")
+    torch.testing.assert_close(kl.item(), 0.75 * math.log(1.5) + 0.25 * math.log(0.5))
+
+
+def test_banned_tokens_in_the_forward_direction():
+    """Banned by the reference: adds nothing, and the policy is pushed off it. Banned by the policy: infinite."""
+    pair = make(direction="forward")
+    by_reference = pair.with_(ref_bias=pair.ref_bias.index_fill(0, torch.tensor([3]), -torch.inf))
+    assert_agrees(
+        by_reference.with_(ref_bias=by_reference.ref_bias.clamp(min=-200.0)), tolerance=1e-9
+    )
+    assert by_reference.run().isfinite().all()
+    by_policy = pair.with_(bias=pair.bias.index_fill(0, torch.tensor([3]), -torch.inf))
+    assert by_policy.run().tolist() == [torch.inf] * 7
 
 
 @pytest.mark.parametrize("options", OPTIONS)
@@ -546,6 +572,7 @@ def call(**changes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"direction": "backward"}, "direction: expected reverse or forward; got 'backward'"),
         (
             {"ref_weight": torch.zeros(7, 6)},
             r"ref_weight: expected shape \[5, 6\], one vocabulary for both heads; got .*\[7, 6\]",
