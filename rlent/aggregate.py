@@ -35,28 +35,28 @@ class Step:
 
 
 def sequence_mean(values: PerToken, count: Counted, step: Step) -> Scalar:
-    """Mean over sequences of the mean over tokens (GRPO, arXiv 2402.03300, Eq. 3)."""
+    """Mean over sequences of the mean over tokens (arXiv 2402.03300, Eq. 3)."""
     per_sequence = values.sum(-1) / count.sum(-1).clamp(min=1)
     return per_sequence.sum() / step.sequences_of(values) / step.micro_batches
 
 
 def sequence_sum(values: PerToken, count: Counted, step: Step) -> Scalar:
-    """Mean over sequences of the sum over tokens (LUSPO)."""
+    """Mean over sequences of the sum over tokens (arXiv 2602.05261)."""
     return values.sum() / step.sequences_of(values) / step.micro_batches
 
 
 def token_mean(values: PerToken, count: Counted, step: Step) -> Scalar:
-    """Mean over the tokens of the micro-batch (BNPO): the one that depends on the micro-batch split."""
+    """Mean over the tokens of the micro-batch: the one that depends on the micro-batch split."""
     return values.sum() / count.sum().clamp(min=1) / step.micro_batches
 
 
 def step_token_mean(values: PerToken, count: Counted, step: Step) -> Scalar:
-    """Mean over the tokens of the whole optimiser step, all ranks (DAPO, arXiv 2503.14476, Eq. 8)."""
+    """Mean over the tokens of the whole optimiser step, all ranks (arXiv 2503.14476, Eq. 8)."""
     return values.sum() / step.tokens.clamp(min=1)
 
 
 def constant(values: PerToken, count: Counted, step: Step) -> Scalar:
-    """Sum over ``sequences * max_length``, which no completion changes (Dr. GRPO, arXiv 2503.20783)."""
+    """Sum over ``sequences * max_length``, which no completion changes (arXiv 2503.20783)."""
     return values.sum() / (step.sequences_of(values) * step.max_length) / step.micro_batches
 
 

@@ -1,14 +1,13 @@
 """TRL's ``loss_type`` names as a surrogate and an aggregate, and the one expression that the trainer minimises."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
 from rlent.aggregate import AGGREGATES, Aggregate, Step
 from rlent.numerics import fill
-from rlent.surrogates import SURROGATES, Level, Surrogate
+from rlent.surrogates import SURROGATES, Surrogate
 from rlent.types import Signal, Tokens
 
 
@@ -28,6 +27,7 @@ LOSS_TYPES: dict[str, LossType] = {
     "luspo": LossType(surrogate="ppo", aggregate="sequence_sum"),
     "cispo": LossType(surrogate="cispo", aggregate="step_token_mean"),
     "sapo": LossType(surrogate="sapo", aggregate="sequence_mean"),
+    "vespo": LossType(surrogate="vespo", aggregate="step_token_mean"),
 }
 
 
@@ -37,8 +37,6 @@ class Objective:
 
     surrogate: Surrogate
     aggregate: Aggregate
-    options: dict[str, Any]
-    """Keyword arguments of the surrogate: ``level``, ``dual_clip``, SAPO's temperatures."""
 
     def __call__(
         self, tokens: Tokens, signal: Signal, counted: Step, everything: Step
@@ -50,7 +48,7 @@ class Objective:
             everything: the optimiser step by all tokens, for the penalty.
         """
         learns = signal.select & tokens.mask
-        policy = self.surrogate.function(tokens, signal, **self.options)
+        policy = self.surrogate(tokens, signal)
         policy = fill(policy * fill(signal.weight, learns), learns)
         penalty = fill(signal.penalty, tokens.mask)
         return self.aggregate(policy, signal.count & tokens.mask, counted) + self.aggregate(
@@ -58,27 +56,9 @@ class Objective:
         )
 
 
-def build_objective(
-    loss_type: str,
-    *,
-    level: Level = "token",
-    dual_clip: float | None = None,
-    temperatures: tuple[float, float] = (1.0, 1.05),
-) -> Objective:
-    """The objective of a TRL loss type.
-
-    Args:
-        level: whose ratio is bounded.
-        dual_clip: TRL's ``delta``; read by the clipped losses.
-        temperatures: SAPO's, for positive and for other advantages.
-    """
+def build_objective(loss_type: str, surrogate: Surrogate | None = None) -> Objective:
+    """The average of a TRL loss type, of its own surrogate with that one's defaults or of another."""
     names = LOSS_TYPES[loss_type]
-    surrogate = names.surrogate
-    options: dict[str, Any] = {"level": level}
-    if surrogate == "ppo":
-        options["dual_clip"] = dual_clip
-    elif surrogate == "sapo":
-        options["temperature_positive"], options["temperature_negative"] = temperatures
-    return Objective(
-        surrogate=SURROGATES[surrogate], aggregate=AGGREGATES[names.aggregate], options=options
-    )
+    if surrogate is None:
+        surrogate = SURROGATES[names.surrogate]()
+    return Objective(surrogate=surrogate, aggregate=AGGREGATES[names.aggregate])

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlent.surrogates import cispo, ppo, ratio_exponent, sapo
+from rlent.surrogates import CISPO, PPO, SAPO, ratio_exponent
 from rlent.types import Tokens
 from tests.interventions.examples import make_tokens
 from tests.surrogate_examples import (
@@ -78,7 +78,7 @@ def sapo_formula(positive: float, negative: float) -> Formula:
 def test_ppo_is_the_clipped_surrogate(level: Any, dual_clip: float | None, seed: int) -> None:
     tokens, signal = drifted(level, seed)
     expected = ppo_formula(dual_clip)(plain_ratio(tokens, level), signal.advantage)
-    assert_same(ppo(tokens, signal, level=level, dual_clip=dual_clip), expected, tokens)
+    assert_same(PPO(level=level, dual_clip=dual_clip)(tokens, signal), expected, tokens)
 
 
 def test_the_examples_reach_every_branch() -> None:
@@ -108,7 +108,7 @@ def test_keeping_everything_is_gppo(level: Any) -> None:
     one = torch.ones_like(signal.keep_low)
     signal = replace(signal, keep_low=one, keep_high=one)
     expected = gppo_formula(plain_ratio(tokens, level), signal.advantage)
-    assert_same(ppo(tokens, signal, level=level), expected, tokens)
+    assert_same(PPO(level=level)(tokens, signal), expected, tokens)
 
 
 @pytest.mark.parametrize(("beta_low", "beta_high"), [(0.5, 1.0), (0.75, 1.0), (0.25, 0.6)])
@@ -119,7 +119,7 @@ def test_keeping_a_share_has_the_gradient_of_ce_gppo_and_the_value_of_ppo(
     one = torch.ones_like(signal.keep_low)
     signal = replace(signal, keep_low=beta_low * one, keep_high=beta_high * one)
     ratio = plain_ratio(tokens, "token")
-    given_value, given_gradient = value_and_gradient(ppo(tokens, signal), tokens)
+    given_value, given_gradient = value_and_gradient(PPO()(tokens, signal), tokens)
     formula = ce_gppo_formula(beta_low, beta_high)
     gradient = value_and_gradient(formula(ratio, signal.advantage), tokens)[1]
     value = ppo_formula()(ratio, signal.advantage)[tokens.mask]
@@ -146,7 +146,7 @@ def test_gradient_factors_of_ppo_gppo_and_ce_gppo(
     tokens, signal = at_log_ratios([math.log(ratio) for ratio in RATIOS], sign, torch.float64)
     one = torch.ones_like(tokens.old_logp)
     signal = replace(signal, keep_low=keep_low * one, keep_high=keep_high * one)
-    loss = ppo(tokens, signal, dual_clip=10.0).sum()
+    loss = PPO(dual_clip=10.0)(tokens, signal).sum()
     (gradient,) = torch.autograd.grad(loss, tokens.logp)
     assert (-gradient / sign).flatten().tolist() == pytest.approx(factors, abs=1e-12)
 
@@ -161,28 +161,23 @@ def test_cispo_multiplies_the_log_probability_by_a_clipped_constant(
     signal = replace(signal, clip_low=bounds[0] * one, clip_high=bounds[1] * one)
     constant = plain_ratio(tokens, level).clamp(*bounds).detach()
     expected = -constant * signal.advantage * tokens.logp
-    assert_same(cispo(tokens, signal, level=level), expected, tokens)
+    assert_same(CISPO(level=level)(tokens, signal), expected, tokens)
 
 
 @pytest.mark.parametrize("level", ["token", "sequence", "sequence_arithmetic"])
 @pytest.mark.parametrize(("positive", "negative"), [(1.0, 1.05), (0.5, 3.0)])
 def test_sapo_is_the_soft_gate(level: Any, positive: float, negative: float) -> None:
     tokens, signal = drifted(level)
-    given = sapo(
-        tokens,
-        signal,
-        level=level,
-        temperature_positive=positive,
-        temperature_negative=negative,
-    )
+    sapo = SAPO(level=level, temperature_positive=positive, temperature_negative=negative)
     ratio = plain_ratio(tokens, level)
-    assert_same(given, sapo_formula(positive, negative)(ratio, signal.advantage), tokens)
+    expected = sapo_formula(positive, negative)(ratio, signal.advantage)
+    assert_same(sapo(tokens, signal), expected, tokens)
 
 
 def test_sapo_has_the_policy_gradient_at_ratio_one() -> None:
     for sign in (1.0, -1.0):
         tokens, signal = at_log_ratios([0.0], sign, torch.float64)
-        (gradient,) = torch.autograd.grad(sapo(tokens, signal).sum(), tokens.logp)
+        (gradient,) = torch.autograd.grad(SAPO()(tokens, signal).sum(), tokens.logp)
         assert gradient.item() == pytest.approx(-sign)
 
 
