@@ -15,6 +15,8 @@ from rlent.reduce import LOCAL, Reduce
 
 MAX_LOG_RATIO = 20.0
 """Log-ratios are clamped to this magnitude before exp: e^20 is far outside any clip bound and still finite."""
+NO_BOUND = 2 * math.exp(MAX_LOG_RATIO)
+"""Above every ratio, which is computed from a clamped log-ratio."""
 
 _DIGIT_BITS = 8
 
@@ -129,6 +131,22 @@ def row_quantile(
     below = place.long()
     low, high = ordered.gather(1, below), ordered.gather(1, (below + 1).minimum(last))
     return fill(low + (place - below) * (high - low), mask.any(-1, keepdim=True))
+
+
+def window_mean(
+    values: Float[Tensor, "n t"], mask: Bool[Tensor, "n t"], width: int, *, skip: int = 0
+) -> tuple[Float[Tensor, "n t"], Int[Tensor, "n t"]]:
+    """Mean of the values at ``t + skip`` to ``t + skip + width - 1`` where ``mask`` holds, and of how many it is.
+
+    A window that the end of a row cuts short is the mean of what is left of it, and 0 of none.
+    """
+
+    def summed(terms: Tensor) -> Tensor:
+        padded = torch.nn.functional.pad(terms, (0, skip + width - 1))
+        return padded[:, skip:].unfold(1, width, 1).sum(-1)
+
+    size = summed(mask.long())
+    return summed(fill(values, mask)) / size.clamp(min=1), size
 
 
 def _typed(share: float) -> Fraction:

@@ -7,12 +7,37 @@ micro-batch, ``t`` completion positions, ``k`` reward functions.
 NaN and infinity included, and never influences a result.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from rlent.distributions import Statistic
 from rlent.reduce import LOCAL, Reduce
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BudgetTree:
+    """What the rows of a generation batch are where thinking was cut at token budgets (``rollout.budgets``).
+
+    A row is a thinking trace up to where it was cut, forced tokens, and a summary; a trace has a row for each of its
+    summaries. Its thinking counts in the last of them alone.
+    """
+
+    levels: tuple[int, ...]
+    """The budgets: tokens of thinking, ascending."""
+    generations: int
+    """Traces of every prompt."""
+    trace: Int[Tensor, " n"]
+    """Number of the row's trace on this rank; those of a prompt are consecutive."""
+    level: Int[Tensor, " n"]
+    """Index of the summary's budget."""
+    reached: Int[Tensor, " n"]
+    """Index of the budget that thinking had reached: ``level``, or less where thinking had ended by itself before."""
+    segment: Int[Tensor, "n t"]
+    """``s`` for thinking between budgets ``s - 1`` and ``s``, ``len(levels)`` for the summary, -1 for what is not
+    learnt from here: forced tokens, padding, and thinking that another row counts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +68,16 @@ class Rollouts:
     answers: tuple[str, ...] | None
     """Reference answers, if the data has them."""
     step: int
+    budgets: BudgetTree | None = None
+    """None unless thinking was cut at token budgets."""
+    vocabulary: Sequence[str] | None = None
+    """The text of every token number; None unless an intervention needs it."""
+    prompt_mask: Bool[Tensor, "n p"] | None = None
+    """False where ``prompt_ids`` is padding; None where prompts are not known."""
+    train: bool = True
+    """False in an evaluation, which must move no state."""
+    old_statistics: Mapping[Statistic, Tensor] = field(default_factory=dict)
+    """Those [n t] of the generating policy's distributions that interventions need."""
     reduce: Reduce = LOCAL
 
     def named_reward(self, name: str | None) -> Float[Tensor, " n"]:
@@ -65,8 +100,16 @@ class Tokens:
     reward: Float[Tensor, " b"]
     """Reward of the completion, after ``on_rewards``; NaN where it could not be scored."""
     step: int
+    iteration: int = 0
+    """How often the rollouts have been passed over in training before: 0 in the first of ``num_iterations`` passes."""
     ref_kl: Float[Tensor, "b t"] | None = None
     """Exact KL divergence from the reference policy where ``Selection.select`` holds, with gradient; 0 elsewhere."""
+    train: bool = True
+    """False in an evaluation, which must move no state."""
+    statistics: Mapping[Statistic, Tensor] = field(default_factory=dict)
+    """Those [b t] of the current policy's distributions that interventions need."""
+    old_statistics: Mapping[Statistic, Tensor] = field(default_factory=dict)
+    """Those [b t] of the generating policy's distributions that interventions need."""
     reduce: Reduce = LOCAL
 
 
@@ -93,11 +136,11 @@ class Signal:
     advantage: Float[Tensor, "b t"]
     weight: Float[Tensor, "b t"]
     clip_low: Float[Tensor, "b t"]
-    """Lower bound on the ratio itself (``1 - epsilon`` in PPO)."""
+    """Lower bound on the ratio itself, such as ``1 - epsilon``."""
     clip_high: Float[Tensor, "b t"]
-    """Upper bound on the ratio itself (``1 + epsilon_high`` in PPO, ``epsilon_high`` in TRL's CISPO)."""
+    """Upper bound on the ratio itself, such as ``1 + epsilon_high``."""
     keep_low: Float[Tensor, "b t"]
-    """Share of gradient kept below ``clip_low`` where the advantage is negative: 0 is PPO, 1 is GPPO."""
+    """Share of gradient kept below ``clip_low`` where the advantage is negative, in 0..1."""
     keep_high: Float[Tensor, "b t"]
     """Share of gradient kept above ``clip_high`` where the advantage is positive."""
     penalty: Float[Tensor, "b t"]

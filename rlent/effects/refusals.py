@@ -7,7 +7,13 @@ UNMET: dict[str, str] = {
     "entropy_grad": "it acts through the gradient of the entropy, which only training has",
     "ref_logp": "nothing is known of a reference policy here",
     "ref_kl": "nothing is known of a reference policy here",
+    "budgets": "the rows of a log do not say which thinking they share",
+    "vocabulary": "the texts of the tokens are not known here",
+    "statistics": "of the distributions, only log-probability and entropy are known here",
+    "old_statistics": "of the distributions, only log-probability and entropy are known here",
+    "prompts": "the rows of a log hold no prompt as tokens",
     "several_updates": "it acts from the second update on, and here every ratio is 1",
+    "two_passes": "it learns from other tokens in each of two passes, and here there is one",
 }
 """Needs that only training can meet, and why."""
 

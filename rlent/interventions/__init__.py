@@ -7,27 +7,44 @@ interventions``, and the laws of ``tests/laws``. ``docs/adding-an-intervention.m
 
 from rlent.interventions.adaptive_entropy import AdaptiveEntropy
 from rlent.interventions.advantage_reweighting import AdvantageReweighting
+from rlent.interventions.aent import AEnt
 from rlent.interventions.archer import Archer
+from rlent.interventions.ares import AresKL, AresReward
 from rlent.interventions.aspo import ASPO
 from rlent.interventions.bapo import BAPO
+from rlent.interventions.brpo import BRPO
 from rlent.interventions.chain import Chain, chain
 from rlent.interventions.clip_cov import ClipCov
 from rlent.interventions.clip_higher import ClipHigher
 from rlent.interventions.clip_preserve import ClipPreserve
+from rlent.interventions.dcpo_advantage import DCPOAdvantage
 from rlent.interventions.dcpo_clip import DCPOClip
 from rlent.interventions.dynamic_sampling import DynamicSampling
 from rlent.interventions.edge_grpo import EdgeGRPO
+from rlent.interventions.empo import EMPO
+from rlent.interventions.entrocraft import Entrocraft
 from rlent.interventions.entropy_advantage import EntropyAdvantage
 from rlent.interventions.entropy_band import EntropyBand
 from rlent.interventions.entropy_bonus import EntropyBonus
+from rlent.interventions.entropy_minimisation import EntropyMinimisation
 from rlent.interventions.entropy_weighted_reward import EntropyWeightedReward
 from rlent.interventions.erc import ERC
 from rlent.interventions.forking_otsu import ForkingOtsu
 from rlent.interventions.forking_tokens import ForkingTokens
+from rlent.interventions.hapo import HAPO
+from rlent.interventions.hapo_advantage import HAPOAdvantage
 from rlent.interventions.kl_anchor import KLAnchor
 from rlent.interventions.kl_cov import KLCov
+from rlent.interventions.lopti import Lopti
+from rlent.interventions.lp_reg import LpReg
 from rlent.interventions.majority_vote import MajorityVote
+from rlent.interventions.passk_advantage import PassKAdvantage
 from rlent.interventions.positive_likelihood import PositiveLikelihood
+from rlent.interventions.quantile_advantage import QuantileAdvantage
+from rlent.interventions.rent import RENT
+from rlent.interventions.self_certainty import SelfCertainty
+from rlent.interventions.simko import SimKO
+from rlent.interventions.siren import Siren
 from rlent.interventions.stages import (
     NEEDS,
     STAGES,
@@ -38,6 +55,7 @@ from rlent.interventions.stages import (
     implemented_stages,
 )
 from rlent.interventions.steer import Steer
+from rlent.interventions.trajectory_gtpo import TrajectoryGTPO
 from rlent.interventions.w_reinforce import WReinforce
 
 TABLE: dict[str, type[Intervention]] = {
@@ -46,6 +64,7 @@ TABLE: dict[str, type[Intervention]] = {
         ForkingTokens,
         ForkingOtsu,
         MajorityVote,
+        SelfCertainty,
         DynamicSampling,
         EntropyWeightedReward,
         EntropyBand,
@@ -60,48 +79,85 @@ TABLE: dict[str, type[Intervention]] = {
         ASPO,
         DCPOClip,
         BAPO,
+        BRPO,
         AdvantageReweighting,
+        Lopti,
         Steer,
+        AresReward,
+        AresKL,
         EntropyAdvantage,
         EdgeGRPO,
         WReinforce,
+        TrajectoryGTPO,
+        RENT,
+        QuantileAdvantage,
+        PassKAdvantage,
+        HAPOAdvantage,
+        DCPOAdvantage,
+        HAPO,
+        EntropyMinimisation,
+        Entrocraft,
+        EMPO,
         EntropyBonus,
         AdaptiveEntropy,
+        Siren,
+        AEnt,
+        LpReg,
+        SimKO,
     )
 }
 
 __all__ = [
     "ASPO",
     "BAPO",
+    "BRPO",
+    "EMPO",
     "ERC",
+    "HAPO",
     "NEEDS",
+    "RENT",
     "STAGES",
     "TABLE",
+    "AEnt",
     "AdaptiveEntropy",
     "AdvantageReweighting",
     "Archer",
+    "AresKL",
+    "AresReward",
     "Chain",
     "ClipCov",
     "ClipHigher",
     "ClipPreserve",
+    "DCPOAdvantage",
     "DCPOClip",
     "DynamicSampling",
     "EdgeGRPO",
+    "Entrocraft",
     "EntropyAdvantage",
     "EntropyBand",
     "EntropyBonus",
+    "EntropyMinimisation",
     "EntropyWeightedReward",
     "ForkingOtsu",
     "ForkingTokens",
+    "HAPOAdvantage",
     "Intervention",
     "KLAnchor",
     "KLCov",
+    "Lopti",
+    "LpReg",
     "MajorityVote",
     "Mean",
     "Metrics",
+    "PassKAdvantage",
     "PositiveLikelihood",
+    "QuantileAdvantage",
+    "SelfCertainty",
+    "SimKO",
+    "Siren",
     "Steer",
     "StepStatistics",
+    "TrajectoryGTPO",
     "WReinforce",
     "chain",
     "implemented_stages",

@@ -8,8 +8,7 @@ The gradient of a softmax grows with ``1 - pi`` of the sampled token, so unlikel
 least likely keep ``1 - alpha`` of their advantage, and a certain token keeps all.
 
 Checked against the released code (``rlent conformance``), which takes the probability under the generating policy; of
-the paper, only second-hand accounts were read. The other half of the paper, Lopti, updates twice on every batch, first
-on unlikely tokens and then on the others; it is not part of this. Recipe::
+the paper, only second-hand accounts were read. The other half of the paper is ``lopti``. Recipe::
 
     interventions:
       - advantage_reweighting: {alpha: 0.3}

@@ -4,13 +4,14 @@
 intervention in front of its metrics.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from rlent.distributions import Statistic
 from rlent.errors import ConfigError
 from rlent.interventions.stages import (
     Intervention,
@@ -47,6 +48,16 @@ class Chain:
     @property
     def needs(self) -> frozenset[str]:
         return frozenset().union(*(link.config.needs for link in self.links))
+
+    @property
+    def statistics(self) -> tuple[Statistic, ...]:
+        """Of the current policy's distributions, in an order that every rank agrees on."""
+        return _in_order(link.config.statistics for link in self.links)
+
+    @property
+    def old_statistics(self) -> tuple[Statistic, ...]:
+        """Of the generating policy's distributions, in such an order."""
+        return _in_order(link.config.old_statistics for link in self.links)
 
     @property
     def resample_rounds(self) -> int:
@@ -127,6 +138,10 @@ class Chain:
                 value, part = stage(link.stages, value)
                 metrics |= {f"{link.config.name}/{key}": metric for key, metric in part.items()}
         return value, metrics
+
+
+def _in_order(asked: Iterable[frozenset[Statistic]]) -> tuple[Statistic, ...]:
+    return tuple(sorted(frozenset[Statistic]().union(*asked), key=str))
 
 
 def chain(configs: Sequence[Intervention]) -> Chain:

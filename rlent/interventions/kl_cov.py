@@ -38,11 +38,8 @@ from torch import Tensor
 
 from rlent.interventions.covariance import Centre, centre
 from rlent.interventions.stages import Intervention, Mean, Metrics
-from rlent.numerics import MAX_LOG_RATIO, fill, log_ratio, top_count, whole_count
+from rlent.numerics import NO_BOUND, fill, log_ratio, top_count, whole_count
 from rlent.types import Rollouts, Signal, Tokens
-
-_NO_BOUND = 2 * math.exp(MAX_LOG_RATIO)
-"""Above every ratio, which is computed from a clamped log-ratio."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +128,7 @@ class KLCovStages:
         if config.weight != 0.0:
             signal = replace(signal, penalty=signal.penalty + config.weight * distance)
         if not config.clip:
-            none = torch.full_like(signal.clip_high, _NO_BOUND)
+            none = torch.full_like(signal.clip_high, NO_BOUND)
             signal = replace(signal, clip_low=torch.zeros_like(none), clip_high=none)
         return signal, metrics
 

@@ -16,7 +16,6 @@ true accuracy where labels exist, or nothing where they do not. Where all agree 
 move the weights.
 """
 
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -24,6 +23,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from rlent.interventions.groups import rows_of_groups
 from rlent.interventions.stages import Intervention, Mean, Metrics
 from rlent.types import Rollouts
 from rlent_rewards import Vote, VoteRule, majority_vote
@@ -80,7 +80,7 @@ class MajorityVote(Intervention):
             leave_one_out=self.leave_one_out,
         )
         rewards, votes = torch.empty_like(rollouts.reward), []
-        for rows in _rows_of_groups(rollouts.group):
+        for rows in rows_of_groups(rollouts.group):
             votes.append(majority_vote([rollouts.texts[row] for row in rows], rule))
             rewards[rows] = rewards.new_tensor(votes[-1].rewards)
         return rewards if self.vote else rollouts.reward, _metrics(rewards, votes)
@@ -91,16 +91,9 @@ class MajorityVote(Intervention):
         if self.train_on is None:
             return keep, {}
         trained = torch.zeros_like(keep)
-        for rows in _rows_of_groups(rollouts.group):
+        for rows in rows_of_groups(rollouts.group):
             trained[rows[: self.train_on]] = True
         return keep & trained, {}
-
-
-def _rows_of_groups(group: Tensor) -> list[list[int]]:
-    rows: defaultdict[int, list[int]] = defaultdict(list)
-    for row, number in enumerate(group.tolist()):
-        rows[number].append(row)
-    return list(rows.values())
 
 
 def _metrics(rewards: Tensor, votes: list[Vote]) -> Metrics:

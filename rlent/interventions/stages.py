@@ -32,6 +32,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from rlent.distributions import Statistic
 from rlent.types import Rollouts, Selection, Signal, Tokens
 
 STAGES = ("on_rewards", "on_filter", "on_advantages", "on_select", "on_tokens", "on_step")
@@ -43,9 +44,16 @@ NEEDS: dict[str, str] = {
     "old_logp": "the log-probability of every token under the policy that generated it",
     "ref_logp": "the log-probability of every token under the reference policy",
     "ref_kl": "the exact KL divergence of the current from the reference policy at every selected token",
+    "statistics": "statistics of the current policy's distribution at every token",
+    "old_statistics": "statistics of the distribution that every token was sampled from",
     "texts": "the text of every completion",
+    "budgets": "summaries of every thinking trace at token budgets",
+    "vocabulary": "the text of every token of the vocabulary",
+    "prompts": "the tokens of every prompt",
+    "token_clipping": "the clipped surrogate, with one ratio for each token",
     "whole_groups": "all completions of a prompt on one rank",
     "several_updates": "more than one optimiser step per generation batch",
+    "two_passes": "two passes over every generation batch, each of whole optimiser steps",
     "micro_batch_denominator": "a loss whose denominator is known inside each micro-batch",
 }
 """Everything an intervention may ask of the trainer, and what it means."""
@@ -92,6 +100,16 @@ class Intervention:
     @property
     def needs(self) -> frozenset[str]:
         """Names out of ``NEEDS``, as this configuration requires them."""
+        return frozenset()
+
+    @property
+    def statistics(self) -> frozenset[Statistic]:
+        """What it reads of ``Tokens.statistics``; if anything, "statistics" is among its needs."""
+        return frozenset()
+
+    @property
+    def old_statistics(self) -> frozenset[Statistic]:
+        """What it reads of ``old_statistics``; if anything, "old_statistics" is among its needs."""
         return frozenset()
 
     @property

@@ -160,10 +160,14 @@ def test_advantages_of_groups_in_any_order(scale: Any) -> None:
 
 
 REFUSED = {
+    "dcpo_advantage",
+    "entropy_minimisation",
     "adaptive_entropy",
+    "aent",
     "archer",
     "aspo",
     "bapo",
+    "brpo",
     "clip_higher",
     "clip_preserve",
     "dcpo_clip",
@@ -172,8 +176,13 @@ REFUSED = {
     "erc",
     "kl_anchor",
     "kl_cov",
+    "lp_reg",
+    "self_certainty",
+    "simko",
+    "siren",
 }
-"""They act through the gradient of the entropy, a reference policy, or ratios other than 1."""
+"""They act through the gradient of the entropy, a reference policy, ratios other than 1, whole distributions, or
+thinking that rows share."""
 
 
 def test_every_intervention_runs_or_is_refused_by_name() -> None:

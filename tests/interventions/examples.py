@@ -3,10 +3,27 @@
 import torch
 from torch import Tensor
 
+from rlent.distributions import DIFFERENTIABLE, Statistic
 from rlent.reduce import LOCAL, Reduce
-from rlent.types import Rollouts, Selection, Signal, Tokens
+from rlent.types import BudgetTree, Rollouts, Selection, Signal, Tokens
 
 GENERATIONS = 2
+NUCLEUS = (Statistic("nucleus_entropy", 0.8), Statistic("open_nucleus_entropy", 0.8))
+OLD_STATISTICS = (
+    Statistic("log_probs"),
+    Statistic("logsumexp"),
+    Statistic("mean_logits"),
+    Statistic("kept_log_probs", 0.02),
+    *NUCLEUS,
+)
+"""What the records hold of the generating policy's distributions: all that the laws' configurations ask for."""
+STATISTICS: tuple[Statistic, ...] = (
+    *NUCLEUS,
+    Statistic("clamped_entropy", 0.3),
+    Statistic("is_top1"),
+    Statistic("mean_top_log_prob", 3),
+)
+"""And of the current policy's."""
 
 
 def ragged_mask(rows: int, length: int, generator: torch.Generator) -> Tensor:
@@ -25,7 +42,16 @@ def make_tokens(
     mask: Tensor | None = None,
 ) -> Tokens:
     """Random log-probabilities and entropies; ``drift`` is the spread of the log-ratio."""
-    g = torch.Generator().manual_seed(seed)
+    g, apart = (torch.Generator().manual_seed(number) for number in (seed, seed + 300))
+
+    def made(statistic: Statistic) -> Tensor:
+        values = torch.rand(rows, length, generator=apart, dtype=dtype) * 2
+        if statistic.name == "kept_log_probs":
+            return torch.where(values < 0.6, -torch.inf, -values)
+        if statistic.name == "is_top1":
+            return values < 1.0
+        return -values if "log_prob" in statistic.name else values
+
     old = -torch.rand(rows, length, generator=g, dtype=dtype) * 3
     logp = (old + drift * torch.randn(rows, length, generator=g, dtype=dtype)).clamp(max=-1e-3)
     entropy = torch.rand(rows, length, generator=g, dtype=dtype) * 2
@@ -40,6 +66,10 @@ def make_tokens(
         reward=(torch.rand(rows, generator=g) < 0.5).to(dtype),
         step=3,
         ref_kl=torch.rand(rows, length, generator=g, dtype=dtype).requires_grad_(),
+        statistics={
+            each: made(each).requires_grad_(each.name in DIFFERENTIABLE) for each in STATISTICS
+        },
+        old_statistics={each: made(each) for each in OLD_STATISTICS},
     )
 
 
@@ -61,18 +91,40 @@ def make_signal(tokens: Tokens, *, seed: int = 0, low: float = 0.8, high: float 
     )
 
 
+def make_budgets(mask: Tensor) -> BudgetTree:
+    """The rows as summaries at budgets of 1 and 3 tokens where their number allows, else of 3 alone."""
+    rows, length = mask.shape
+    levels = (1, 3) if rows % 4 == 0 else (3,)
+    traces = 2 if rows % 2 == 0 else 1
+    prompt, rest = torch.arange(rows) // (traces * len(levels)), torch.arange(rows)
+    level = rest // traces % len(levels)
+    place = torch.arange(length).expand(rows, length)
+    thinking = torch.searchsorted(torch.tensor(levels), place.contiguous(), right=True)
+    segment = torch.where((level == len(levels) - 1).unsqueeze(1), thinking, len(levels))
+    return BudgetTree(
+        levels=levels,
+        generations=traces,
+        trace=prompt * traces + rest % traces,
+        level=level,
+        reached=level,
+        segment=torch.where(place == 3, -1, segment),
+    )
+
+
 def make_rollouts(tokens: Tokens, *, seed: int = 0, reduce: Reduce = LOCAL) -> Rollouts:
     """The rollouts whose first update ``tokens`` would be."""
     g = torch.Generator().manual_seed(seed + 200)
     rows, length = tokens.mask.shape
     reward = tokens.reward
     return Rollouts(
-        prompt_ids=torch.ones(rows, 3, dtype=torch.long),
+        prompt_ids=torch.stack([torch.ones_like(tokens.group), tokens.group + 5], dim=1),
+        prompt_mask=torch.ones(rows, 2, dtype=torch.bool),
         completion_ids=torch.randint(5, 20, (rows, length), generator=g),
         mask=tokens.mask,
         group=tokens.group,
         old_logp=tokens.old_logp,
         old_entropy=tokens.old_entropy,
+        old_statistics=tokens.old_statistics,
         ref_logp=tokens.ref_logp,
         texts=tuple(f"The answer is {row % 3}." for row in range(rows)),
         reward_parts=reward.unsqueeze(1),
@@ -81,6 +133,8 @@ def make_rollouts(tokens: Tokens, *, seed: int = 0, reduce: Reduce = LOCAL) -> R
         truncated=torch.zeros(rows, dtype=torch.bool),
         answers=None,
         step=tokens.step,
+        budgets=make_budgets(tokens.mask),
+        vocabulary=("wait", " But", "so", "the") * 5,
         reduce=reduce,
     )
 

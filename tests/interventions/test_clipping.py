@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from rlent.interventions import ClipHigher, ClipPreserve, chain
-from rlent.surrogates import ppo
+from rlent.surrogates import PPO
 from tests.interventions.examples import make_signal, make_tokens
 from tests.surrogate_examples import at_log_ratios
 
@@ -32,7 +32,7 @@ def test_gradient_factors_are_the_papers(
     tokens, signal = at_log_ratios(logs, advantage, torch.float64)
     preserve = ClipPreserve(keep_low=low, keep_high=high)
     signal, _ = chain([ClipHigher(), preserve]).on_tokens(tokens, signal)
-    ppo(tokens, signal, dual_clip=10.0).sum().backward()
+    PPO(dual_clip=10.0)(tokens, signal).sum().backward()
     assert tokens.logp.grad is not None
     factors = (-tokens.logp.grad / advantage).flatten().tolist()
     assert factors == pytest.approx(expected, abs=1e-12)
@@ -43,7 +43,7 @@ def test_gradient_factors_are_the_papers(
 def test_no_ratio_gives_nan(advantage: float, log_ratio: float) -> None:
     tokens, signal = at_log_ratios([log_ratio, 0.0], advantage, torch.float32)
     signal, _ = ClipPreserve().on_tokens(tokens, signal)
-    loss = ppo(tokens, signal).sum()
+    loss = PPO()(tokens, signal).sum()
     loss.backward()
     assert loss.isfinite()
     assert tokens.logp.grad is not None

@@ -23,6 +23,30 @@ CHAINS: dict[str, list[dict[str, Any]]] = {
     "aspo": [{"aspo": {}}, {"adaptive_entropy": {"initial": 0.003, "target": 9.0}}],
     "bapo": [{"bapo": {}}, {"entropy_bonus": {}}],
     "kl_cov": [{"kl_cov": {"share": 0.1}}],
+    "self_certainty": [{"self_certainty": {}}, {"siren": {}}, {"aent": {"low": 5.0, "high": 6.0}}],
+    "lp_reg": [
+        {"lp_reg": {"share": 1.0, "min_p": 0.3}},
+        {"siren": {"as_released": True, "anchor": 0.5}},
+    ],
+    "simko": [{"simko": {"correct": 0.1, "quantile": 0.3}}],
+    "hapo": [{"hapo_advantage": {}}, {"hapo": {}}],
+    "dcpo_advantage": [{"rent": {}}, {"dcpo_advantage": {}}, {"trajectory_gtpo": {}}],
+    "quantile": [{"rent": {"without_answer": -7.0}}, {"quantile_advantage": {}}],
+    "entropy_minimisation": [{"entropy_minimisation": {}}],
+    "without_rewards_that_differ": [
+        {"empo": {}},
+        {"passk_advantage": {"k": 2}},
+        {"entropy_bonus": {"weight": 0.1}},
+    ],
+    "ares": [
+        {"ares_reward": {"strength": 0.2, "target": "batch", "triggers": ["wait", "but", "so"]}},
+        {"ares_kl": {"window": 2, "quantile": 0.5}},
+    ],
+    "ares_as_released": [
+        {"ares_reward": {"as_released": True}},
+        {"ares_kl": {"as_released": True}},
+    ],
+    "entrocraft": [{"entrocraft": {"lower": (99.0, 99.0), "upper": None}}],
 }
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rlent.interventions import KLCov, chain
-from rlent.surrogates import ppo
+from rlent.surrogates import PPO
 from rlent.types import Rollouts, Signal, Tokens
 from tests.interventions.examples import make_rollouts, make_signal, make_tokens
 from tests.interventions.test_clip_cov import covariances_by_loops
@@ -90,7 +90,7 @@ def test_the_ratio_is_bounded_only_if_asked(clip: bool) -> None:
     links = chain([KLCov(clip=clip)])
     links.on_advantages(rollouts, signal.advantage)
     after, _ = links.on_tokens(tokens, signal)
-    ppo(tokens, after).sum().backward()
+    PPO()(tokens, after).sum().backward()
     assert tokens.logp.grad is not None
     up = tokens.mask & (signal.advantage > 0)
     assert up.any()

@@ -6,28 +6,47 @@ A new intervention adds its line: its default and one configuration for each bra
 from rlent.interventions import (
     ASPO,
     BAPO,
+    BRPO,
+    EMPO,
     ERC,
+    HAPO,
+    RENT,
     AdaptiveEntropy,
     AdvantageReweighting,
+    AEnt,
     Archer,
+    AresKL,
+    AresReward,
     ClipCov,
     ClipHigher,
     ClipPreserve,
+    DCPOAdvantage,
     DCPOClip,
     DynamicSampling,
     EdgeGRPO,
+    Entrocraft,
     EntropyAdvantage,
     EntropyBand,
     EntropyBonus,
+    EntropyMinimisation,
     EntropyWeightedReward,
     ForkingOtsu,
     ForkingTokens,
+    HAPOAdvantage,
     Intervention,
     KLAnchor,
     KLCov,
+    Lopti,
+    LpReg,
     MajorityVote,
+    PassKAdvantage,
     PositiveLikelihood,
+    QuantileAdvantage,
+    SelfCertainty,
+    SimKO,
+    Siren,
     Steer,
+    TrajectoryGTPO,
     WReinforce,
 )
 
@@ -69,6 +88,16 @@ CONFIGS: dict[str, list[Intervention]] = {
         MajorityVote(leave_one_out=True, ties="none"),
         MajorityVote(count="text", unparsed="vote", train_on=2),
     ],
+    "self_certainty": [SelfCertainty()],
+    "siren": [
+        Siren(),
+        Siren(anchor=0.3),
+        Siren(anchor=0.3, as_released=True),
+        Siren(as_released=True),
+    ],
+    "lp_reg": [LpReg(), LpReg(share=0.5), LpReg(share=0.5, as_released=True)],
+    "simko": [SimKO(), SimKO(mix=0.5, boost=2.0, quantile=0.3, correct=0.0)],
+    "aent": [AEnt(), AEnt(weight=0.01, low=0.1, high=0.5)],
     "dynamic_sampling": [
         DynamicSampling(),
         DynamicSampling(zero_variance="drop", reward="right"),
@@ -97,17 +126,55 @@ CONFIGS: dict[str, list[Intervention]] = {
         BAPO(target=0.9, low=None),
         BAPO(target=5.0, high=(1.2, 2.0), as_released=True),
     ],
+    "brpo": [
+        BRPO(),
+        BRPO(prior="linear", baseline="own"),
+        BRPO(prior="base", baseline="group", summaries="last"),
+        BRPO(baseline="none", summaries=None),
+    ],
     "advantage_reweighting": [AdvantageReweighting()],
+    "lopti": [Lopti(), Lopti(first="likely", threshold=0.2)],
     "steer": [
         Steer(),
         Steer(as_released=True),
         Steer(shape="linear", max_weight=1.2),
+    ],
+    "ares_reward": [
+        AresReward(),
+        AresReward(strength=0.5, target="batch", momentum=0.5),
+        AresReward(strength=0.1, window=1, quantile=0.5, triggers=("wait", "but")),
+        AresReward(as_released=True),
+    ],
+    "ares_kl": [
+        AresKL(),
+        AresKL(relaxed=0.0, window=2, momentum=0.9, rate=0.0),
+        AresKL(relaxed=1.0, initial=2.0),
+        AresKL(as_released=True),
     ],
     "entropy_advantage": [EntropyAdvantage()],
     "edge_grpo": [EdgeGRPO()],
     "w_reinforce": [WReinforce(), WReinforce(positive=None, reward="right")],
     "entropy_bonus": [EntropyBonus(), EntropyBonus(weight=0.1, tokens="selected")],
     "adaptive_entropy": [AdaptiveEntropy(), AdaptiveEntropy(initial=0.003, tokens="selected")],
+    "hapo": [HAPO(), HAPO(pivot=0.5, clip=0.5), HAPO(advantage=0.0, as_released=True)],
+    "hapo_advantage": [HAPOAdvantage(), HAPOAdvantage(scale="none", limit=0.4)],
+    "dcpo_advantage": [DCPOAdvantage(), DCPOAdvantage(scale="none")],
+    "rent": [RENT(), RENT(without_answer=-7.0)],
+    "empo": [EMPO(), EMPO(count="text", low=0.1, high=0.6)],
+    "passk_advantage": [PassKAdvantage(k=2), PassKAdvantage(k=1, reward="right")],
+    "quantile_advantage": [QuantileAdvantage(), QuantileAdvantage(quantile=0.7, scale="none")],
+    "trajectory_gtpo": [
+        TrajectoryGTPO(),
+        TrajectoryGTPO(threshold=1.5, conflicts=False),
+        TrajectoryGTPO(charge=0.0, reward_conflict=3.0, as_released=True),
+        TrajectoryGTPO(threshold=None, charge=0.0),
+    ],
+    "entrocraft": [
+        Entrocraft(),
+        Entrocraft(lower=(2.0, 2.0), upper=None, shape="cosine"),
+        Entrocraft(lower=None, upper=(0.1, 0.1), reward="right"),
+    ],
+    "entropy_minimisation": [EntropyMinimisation(), EntropyMinimisation(weight=0.1)],
 }
 
 ALL = [config for configs in CONFIGS.values() for config in configs]
@@ -117,7 +184,9 @@ def of_a_micro_batch(config: Intervention) -> bool:
     """Takes a statistic of one micro-batch, so that the split matters."""
     if getattr(config, "scope", "global") in ("micro_batch", "rank"):
         return True
-    return isinstance(config, BAPO | Steer) or (isinstance(config, Archer) and config.as_released)
+    return isinstance(config, BAPO | HAPO | Steer) or (
+        isinstance(config, Archer) and config.as_released
+    )
 
 
 SPLIT_INVARIANT = [config for config in ALL if not of_a_micro_batch(config)]

@@ -1,6 +1,7 @@
 """All stages of a chain on the small records, as the trainer runs them."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -50,6 +51,8 @@ def with_junk(tokens: Tokens, junk: float) -> Tokens:
     """The same records with ``junk`` at every masked position of every field."""
 
     def spoil(values: Tensor) -> Tensor:
+        if values.dtype == torch.bool:
+            return values | ~tokens.mask
         return torch.where(tokens.mask, values.detach(), junk).requires_grad_(values.requires_grad)
 
     assert tokens.old_entropy is not None
@@ -63,17 +66,21 @@ def with_junk(tokens: Tokens, junk: float) -> Tokens:
         old_logp=spoil(tokens.old_logp),
         old_entropy=spoil(tokens.old_entropy),
         ref_logp=spoil(tokens.ref_logp),
+        statistics={each: spoil(values) for each, values in tokens.statistics.items()},
+        old_statistics={each: spoil(values) for each, values in tokens.old_statistics.items()},
     )
 
 
 def rows(record: Any, part: slice | Tensor) -> Any:
     """The same record for some of its rows."""
-    cut = {
-        name: getattr(record, name)[part]
-        for name in record.__dataclass_fields__
-        if isinstance(getattr(record, name), Tensor)
+    fields = {name: getattr(record, name) for name in record.__dataclass_fields__}
+    cut = {name: value[part] for name, value in fields.items() if isinstance(value, Tensor)}
+    statistics = {
+        name: {each: values[part] for each, values in value.items()}
+        for name, value in fields.items()
+        if isinstance(value, Mapping)
     }
-    return replace(record, **cut)
+    return replace(record, **cut, **statistics)
 
 
 def signal_tensors(signal: Signal | Selection) -> dict[str, Tensor]:
