@@ -15,6 +15,7 @@ from torch import Tensor
 
 from rlent.errors import ConfigError
 
+_TENSOR = {"shape", "dtype", "data"}
 _REQUIRED = ("method", "case", "hyperparameters", "inputs", "outputs")
 
 
@@ -83,13 +84,27 @@ def load_case(path: Path) -> Case:
         number=entries["case"],
         hyperparameters=entries["hyperparameters"],
         inputs={name: _value(value) for name, value in entries["inputs"].items()},
-        outputs={name: _value(value) for name, value in entries["outputs"].items()},
+        outputs=_outputs(entries["outputs"], ""),
         remarks={name: value for name, value in entries.items() if name not in _REQUIRED},
     )
 
 
+def _outputs(entry: Any, name: str) -> dict[str, Any]:
+    """Outputs by name. One inside a mapping or a list of mappings has the way to it for a name: ``steps.0.loss``."""
+    if isinstance(entry, dict) and entry.keys() != _TENSOR:
+        parts = entry.items()
+    elif isinstance(entry, list) and entry and isinstance(entry[0], dict):
+        parts = enumerate(entry)
+    else:
+        return {name: _value(entry)}
+    found: dict[str, Any] = {}
+    for key, value in parts:
+        found |= _outputs(value, f"{name}.{key}" if name else str(key))
+    return found
+
+
 def _value(entry: Any) -> Any:
-    if not isinstance(entry, dict) or entry.keys() != {"shape", "dtype", "data"}:
+    if not isinstance(entry, dict) or entry.keys() != _TENSOR:
         return entry
     if not entry["dtype"].startswith("float"):
         return torch.tensor(entry["data"], dtype=torch.int64).reshape(entry["shape"])

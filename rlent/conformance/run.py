@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from torch import Tensor, as_tensor
+from torch import Tensor, as_tensor, float64
 
 from rlent.conformance.cases import Case, load_cases
 from rlent.conformance.methods import KNOWN, METHODS, Outputs
 from rlent.errors import ConfigError
 
-UNDER_MASK = frozenset({"per_token_loss", "shaped_advantages"})
+UNDER_MASK = frozenset(
+    {"per_token_loss", "shaped_advantages", "advantages", "nucleus_entropy", "value_mask"}
+)
 """Outputs that the released code computes from junk at masked positions."""
 
 
@@ -83,7 +85,7 @@ def _difference(case: Case, name: str, given: Tensor | str) -> float:
         return 0.0 if given == expected else math.inf
     if name in UNDER_MASK:
         return difference(given[case.mask], expected[case.mask])
-    return difference(given, as_tensor(expected))
+    return difference(given, as_tensor(expected, dtype=float64))
 
 
 def difference(given: Tensor, expected: Tensor) -> float:

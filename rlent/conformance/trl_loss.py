@@ -10,9 +10,17 @@ from rlent.conformance.cases import Case
 from rlent.conformance.records import gradients, signal_of, tokens_of
 from rlent.divergences import k3
 from rlent.numerics import fill, safe_ratio, unit
-from rlent.objective import Objective, build_objective
-from rlent.surrogates import ratio_exponent
+from rlent.objective import LOSS_TYPES, Objective, build_objective
+from rlent.surrogates import SURROGATES, ratio_exponent
 from rlent.types import Tokens
+
+_OPTIONS = {
+    "importance_sampling_level": "importance_sampling_level",
+    "delta": "delta",
+    "sapo_temperature_pos": "tau_pos",
+    "sapo_temperature_neg": "tau_neg",
+}
+"""TRL's options, and what the cases call them."""
 
 
 def trl_loss(case: Case) -> dict[str, Tensor]:
@@ -34,20 +42,17 @@ def trl_loss(case: Case) -> dict[str, Tensor]:
 
 
 def _objective(case: Case) -> Objective:
-    given = case.hyperparameters
+    options = {option: case.hyperparameters[name] for option, name in _OPTIONS.items()}
+    loss_type = case.hyperparameters["loss_type"]
+    cls = SURROGATES[LOSS_TYPES[loss_type].surrogate]
     return build_objective(
-        given["loss_type"],
-        level=given["importance_sampling_level"],
-        dual_clip=given["delta"],
-        temperatures=(given["tau_pos"], given["tau_neg"]),
+        loss_type, cls(**{field: options[option] for option, field in cls.trl_options.items()})
     )
 
 
 def _bounds(case: Case) -> tuple[float, float]:
     given = case.hyperparameters
-    if given["loss_type"] == "cispo":  # bounded from above only, by epsilon_high itself
-        return 0.0, given["epsilon_high"]
-    return 1.0 - given["epsilon_low"], 1.0 + given["epsilon_high"]
+    return _objective(case).surrogate.bounds(given["epsilon_low"], given["epsilon_high"])
 
 
 def _kl_penalty(case: Case, tokens: Tokens) -> Float[Tensor, "b t"]:

@@ -5,24 +5,38 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from torch import Tensor
+import torch
+from torch import Tensor, tensor
 
 from rlent.conformance.cases import Case, load_case
+from rlent.conformance.methods.ares import rollouts_of_step, without_tail
+from rlent.conformance.methods.given_answers import align_distil, cdpo_answers, distilled
 from rlent.conformance.methods.verl import verl_ppo, verl_signal
 from rlent.conformance.records import signal_of, tokens_of
 from rlent.interventions import (
     BAPO,
     ERC,
+    HAPO,
     Archer,
+    AresReward,
     ClipCov,
     DCPOClip,
     EntropyAdvantage,
     KLCov,
     Steer,
 )
+from rlent.interventions.ares.difficulty import NAMES
+from rlent.interventions.ares.reward import paper_shaping
+from rlent.interventions.ares.windows import Threshold
 from rlent.interventions.covariance import centre
+from rlent.interventions.hapo import scaled_entropy
+from rlent.losses import CDPO
 from rlent.numerics import fill, whole_count
+from rlent.rollout.branching_factor import branching_factor
+from rlent.rollout.decoding import Cautious
+from rlent.surrogates import CISPO, GMPO
 from rlent.types import Signal, Tokens
+from rlent_kernels import restricted_entropy
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "paper-vs-code.md").read_text(encoding="utf-8")
@@ -43,6 +57,25 @@ def loss(case: Case, tokens: Tokens, signal: Signal) -> float:
     value = verl_ppo(case, tokens, signal)["loss"]
     assert isinstance(value, Tensor)
     return value.item()
+
+
+def gmpo_rows() -> Pair:
+    """The loss over all rows, and over those that have tokens."""
+    case, tokens, signal = records("verl_geo_mean_1")
+    bounds = GMPO().bounds(0.0, None)
+    signal = signal_of(tokens, signal.advantage, bounds)
+    per_token = GMPO()(tokens, signal)
+    filled = tokens.mask.any(dim=1)
+    per_row = per_token.sum(1)[filled] / tokens.mask.sum(1)[filled]
+    return case.outputs["loss"].item(), per_row.mean().item()
+
+
+def cispo_sides() -> Pair:
+    """The loss with both bounds, and with the upper one alone."""
+    case, tokens, signal = records("verl_cispo_1")
+    bounds = CISPO().bounds(0.0, 1 + case.hyperparameters["clip_high"])
+    per_token = CISPO()(tokens, signal_of(tokens, signal.advantage, bounds))
+    return case.outputs["loss"].item(), (per_token.sum() / tokens.mask.sum()).item()
 
 
 def clip_cov_number() -> Pair:
@@ -142,6 +175,36 @@ def steer_weight() -> Pair:
     return released.flatten()[worst].item(), signal.weight.flatten()[worst].item()
 
 
+def ares_shaping(place: int) -> Pair:
+    """What one completion's reward gains."""
+    case = load_case(Path(__file__).parent / "cases" / "ares_reward_0.json")
+    item = case.inputs["items"][place]
+    paper = paper_shaping(
+        tensor([item["high_entropy_token_num"]], dtype=torch.float64),
+        tensor([case.outputs["accuracy"][place] == 1.0]),
+        tensor([NAMES.index(item["difficulty"])]),
+        target=(float(item["target_high_entropy_token_num"]),) * 3,
+        strength=(item["alpha_entropy"],) * 3,
+    )
+    return case.outputs["entropy_term"][place], paper.item() + 0.0
+
+
+def ares_wrong() -> Pair:
+    return ares_shaping(0)
+
+
+def ares_correct() -> Pair:
+    return ares_shaping(4)
+
+
+def ares_quantile() -> Pair:
+    """Of the first completion of the first step."""
+    case = load_case(Path(__file__).parent / "cases" / "ares_threshold_0.json")
+    rollouts = rollouts_of_step(case, case.inputs["logprobs"][0][:1], without_tail)
+    released = case.outputs["steps.0.sample_thresholds"][0]
+    return released, Threshold(AresReward()).of(rollouts)
+
+
 def entropy_advantage_loss() -> Pair:
     case, tokens, _ = records("entropy_advantage_0")
     config = EntropyAdvantage(alpha=case.hyperparameters["adv_alpha"])
@@ -154,6 +217,32 @@ def edge_grpo_loss() -> Pair:
     case = load_case(Path(__file__).parent / "cases" / "edge_grpo_0.json")
     clean = case.remarks["checks"][1]["independent_values"]["loss"]["data"]
     return case.outputs["loss"].item(), clean
+
+
+def cautious_trials() -> Pair:
+    """Continuations of all rows together."""
+    case = load_case(Path(__file__).parent / "cases" / "cntp_1.json")
+    given = case.hyperparameters
+    rule = Cautious(
+        min_entropy=given["entropy_threshold_low"],
+        max_entropy=given["entropy_threshold_high"],
+        max_trials=given["max_trials"],
+    )
+    paper = rule.count(case.outputs["entropy"].clamp(min=0)).sum().item()
+    return case.outputs["trial_count"].sum().item(), paper
+
+
+def branching_factor_tail() -> Pair:
+    case = load_case(Path(__file__).parent / "cases" / "branching_factor_1.json")
+    ((logp, entropy),) = zip(
+        case.outputs["token_logprob"], case.outputs["token_entropy"], strict=True
+    )
+    paper = branching_factor(
+        [tensor(row) for row in logp],
+        [tensor(row) for row in entropy],
+        limit=case.hyperparameters["asymptotic_limit"],
+    )
+    return case.outputs["bf"].item(), paper
 
 
 def epo_penalty() -> Pair:
@@ -179,6 +268,44 @@ def trl_measurement() -> Pair:
     return case.outputs["measured_entropy"][1].item(), entropy.item()
 
 
+def hapo_scale() -> Pair:
+    """Of the token with the lowest entropy."""
+    case, tokens, _ = records("hapo_0")
+    lowest = fill(case.inputs["entropy"], tokens.mask, torch.inf).flatten().argmin()
+    scaled, _ = scaled_entropy(case.inputs["entropy"], tokens.mask, case.hyperparameters["pivot"])
+    return case.outputs["h_hat"].flatten()[lowest].item(), scaled.flatten()[lowest].item()
+
+
+def hapo_loss() -> Pair:
+    case, tokens, _ = records("hapo_0")
+    given = case.hyperparameters
+    config = HAPO(pivot=given["pivot"], clip=given["clip_alpha"], advantage=given["adv_beta"])
+    signal, _ = config.on_tokens(tokens, verl_signal(case, tokens))
+    return case.outputs["loss"].item(), loss(case, tokens, signal)
+
+
+def one_shot_em_loss() -> Pair:
+    """The aligned loss is recorded in the case; tests/interventions/test_entropy_minimisation.py computes it."""
+    case = load_case(Path(__file__).parent / "cases" / "one_shot_em_0.json")
+    aligned = case.remarks["checks"][1]["independent_values"]["loss"]["data"]
+    return case.outputs["loss"].item(), aligned
+
+
+def siren_nucleus() -> Pair:
+    """The mean over the response tokens, from a head whose weight is the identity."""
+    case = load_case(Path(__file__).parent / "cases" / "siren_0.json")
+    logits = case.inputs["logits"]
+    entropy = restricted_entropy(
+        logits,
+        torch.eye(logits.shape[-1], dtype=logits.dtype),
+        case.mask,
+        top_p=case.hyperparameters["top_p"],
+    )
+    return case.outputs["nucleus_entropy"][case.mask].mean().item(), entropy[
+        case.mask
+    ].mean().item()
+
+
 ROWS: dict[str, Callable[[], Pair]] = {
     function.__name__: function
     for function in (
@@ -193,18 +320,51 @@ ROWS: dict[str, Callable[[], Pair]] = {
         dcpo_average,
         bapo_bound,
         steer_weight,
+        ares_wrong,
+        ares_correct,
+        ares_quantile,
         entropy_advantage_loss,
         edge_grpo_loss,
+        cautious_trials,
+        branching_factor_tail,
         epo_penalty,
         skywork_measurement,
         trl_measurement,
+        hapo_scale,
+        hapo_loss,
+        one_shot_em_loss,
+        gmpo_rows,
+        cispo_sides,
+        siren_nucleus,
     )
 }
 
 
+def cdpo_sigmoid() -> Pair:
+    case = load_case(Path(__file__).parent / "cases" / "cdpo_0.json")
+    loss = CDPO(positive="", negative="", gamma=case.hyperparameters["beta"])
+    _, (chosen, rejected) = cdpo_answers(case, loss)
+    return case.outputs["loss"].item(), loss.per_pair(chosen, rejected).losses.mean().item()
+
+
+def align_distil_mask() -> Pair:
+    case = load_case(Path(__file__).parent / "cases" / "aligndistil_0.json")
+    late = align_distil(case)["mask"]
+    assert isinstance(late, Tensor)
+    predicted = torch.cat([late[:, 1:], torch.zeros_like(late[:, :1])], dim=1)
+    return case.outputs["loss"].item(), distilled(case, predicted, slice(None))["loss"].item()
+
+
+ROWS |= {row.__name__: row for row in (cdpo_sigmoid, align_distil_mask)}
+
+
 def lines_of_the_page() -> dict[str, list[str]]:
     """Cells of the table's lines, by the name in the last one."""
-    lines = [line.strip("|").split("|") for line in PAGE.splitlines() if line.startswith("| `")]
+    lines = [
+        line.strip("|").split("|")
+        for line in PAGE.splitlines()
+        if line.startswith(("| `", "| surrogate `"))
+    ]
     cells = [[cell.strip() for cell in line] for line in lines]
     return {line[-1].strip("`"): line for line in cells}
 

@@ -6,7 +6,11 @@ released code names and normalises things. To cover a method, write its function
 """
 
 from rlent.conformance.methods.advantages import ADVANTAGE_METHODS
+from rlent.conformance.methods.ares import ARES_METHODS
 from rlent.conformance.methods.clipping import CLIPPING_METHODS
+from rlent.conformance.methods.decoding import DECODING_METHODS
+from rlent.conformance.methods.distributions import DISTRIBUTION_METHODS
+from rlent.conformance.methods.given_answers import GIVEN_ANSWER_METHODS
 from rlent.conformance.methods.method import Method, Outputs
 from rlent.conformance.methods.penalties import PENALTY_METHODS
 from rlent.conformance.methods.selection import SELECTION_METHODS
@@ -17,13 +21,18 @@ METHODS: dict[str, Method] = {
     **SELECTION_METHODS,
     **CLIPPING_METHODS,
     **ADVANTAGE_METHODS,
+    **ARES_METHODS,
     **WEIGHT_METHODS,
     **PENALTY_METHODS,
+    **GIVEN_ANSWER_METHODS,
     **SURROGATE_METHODS,
+    **DECODING_METHODS,
+    **DISTRIBUTION_METHODS,
 }
 
 KNOWN: dict[str, str] = {
     "trl_high_entropy_mask": "keeps all ties; rlent keeps exactly k",
+    "one_shot_em": "reads distributions one place too late; rlent reads those that the tokens were drawn from",
     "edge_grpo": "padding enters its entropies, and gradient flows through them; in rlent neither does",
 }
 """Methods that are not compared because rlent differs on purpose, and how."""

@@ -46,7 +46,7 @@ def verl_outputs(
     step = Step(micro_batches=1, tokens=counted, max_length=signal.count.shape[1])
     loss = objective(tokens, signal, counted=step, everything=step)
     (grad_logp,) = gradients(loss, tokens.logp)
-    per_token = objective.surrogate.function(tokens, signal, **objective.options)
+    per_token = objective.surrogate(tokens, signal)
     return {
         "loss": loss.detach(),
         "grad_logp": grad_logp,
@@ -78,9 +78,7 @@ def verl_aggregate(case: Case) -> str:
 
 
 def verl_objective(surrogate: str, aggregate: str, **options: Any) -> Objective:
-    return Objective(
-        surrogate=SURROGATES[surrogate], aggregate=AGGREGATES[aggregate], options=options
-    )
+    return Objective(surrogate=SURROGATES[surrogate](**options), aggregate=AGGREGATES[aggregate])
 
 
 def leave_out_empty_rows(signal: Signal, mask: Bool[Tensor, "b t"]) -> Signal:
