@@ -2,13 +2,19 @@
 
 import ast
 import re
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rlent.config import load_recipe
 from rlent.config.source import parse_source
 from rlent.launch import interventions_page
+from rlent.surrogates import SURROGATES
+from rlent.trainer import EntropyGRPOConfig
+from rlent.trainer.losses import surrogate_of
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -70,3 +76,46 @@ def test_the_page_on_interventions_shows_one_that_obeys_the_laws(
     assert "doubt_weight/weight" in metrics
     neutral, _ = run_chain(chain([module.DoubtWeight.neutral()]), tokens)
     assert torch.equal(neutral.weight, make_signal(tokens).weight)
+
+
+def lines_of_recipes() -> Mapping[str, Any]:
+    page = (ROOT / "docs" / "surrogates.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"## Recipe lines.*?```yaml\n(.*?)```", page, re.DOTALL)
+    return parse_source(block, "surrogates.md").mapping
+
+
+@pytest.mark.parametrize(("name", "options"), lines_of_recipes().items())
+def test_recipe_lines_of_surrogates_configure_a_trainer(
+    name: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    args = EntropyGRPOConfig(str(tmp_path), use_cpu=True, bf16=False, report_to=[], **options)
+    assert surrogate_of(args).name in name or name in (
+        "grpo",
+        "dapo",
+        "dual clip",
+        "luspo",
+        "grpo-s",
+    )
+
+
+def test_the_page_of_surrogates_is_the_table() -> None:
+    page = (ROOT / "docs" / "surrogates.md").read_text(encoding="utf-8")
+    rows = {
+        row[0].strip("`"): row
+        for row in re.findall(r"^\| (.*?) \| (.*?) \| .* \| (.*?) \| (.*?) \|$", page, re.M)
+    }
+    del rows["name"]
+    assert list(rows) == list(SURROGATES)
+    for name, cls in SURROGATES.items():
+        _, paper, bounds, options = rows[name]
+        default = cls()
+        written = [
+            f"`{field.name}: {yaml_of(getattr(default, field.name))}`" for field in fields(cls)
+        ]
+        assert paper == cls.paper
+        assert bounds == (", ".join(sorted({read.split("_")[0] for read in cls.reads})) or "none")
+        assert options == (", ".join(written) or "none")
+
+
+def yaml_of(value: object) -> str:
+    return "null" if value is None else str(value)

@@ -1,20 +1,22 @@
 """Shipped recipes: all of them fit together, and those of papers have the papers' numbers. Nothing is downloaded."""
 
 import re
+import runpy
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from accelerate.state import AcceleratorState, PartialState
 
-from rlent.config import Recipe, load_recipe
+from rlent.config import Recipe, load_recipe, parse_interventions
 from rlent.data.prompts import row_maker
 from rlent.interventions import chain
+from rlent.trainer.loss_options import build_loss_args
 from rlent.trainer.needs import check_needs, check_reward_names
 from rlent.trainer.options import build_args
 
 RECIPES = Path(__file__).parents[1] / "recipes"
-PAPERS = ("beyond_80_20", "spine", "gtpo", "ce_gppo")
+PAPERS = ("beyond_80_20", "spine", "gtpo", "ce_gppo", "steer", "ares")
 
 
 class Published(NamedTuple):
@@ -79,6 +81,12 @@ PUBLISHED = {
     "ce_gppo/r1_distill_qwen_15b": klear("deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B", 0.2, 16384),
     "ce_gppo/r1_distill_qwen_7b": klear("deepseek-ai/DeepSeek-R1-Distill-Qwen-7B", 0.2, 16384),
     "ce_gppo/gppo_8b": klear("Kwai-Klear/Klear-Reasoner-8B-SFT", 0.28, 32768),
+    "steer/qwen25_math_7b": Published(
+        "Qwen/Qwen2.5-Math-7B", 8, 512, 8, 16, 1e-6, (0.2, 0.28), 3072, "dapo", 0, dual_clip=10
+    ),
+    "ares/qwen25_7b": Published(
+        "Qwen/Qwen2.5-7B-Instruct", 8, 512, 8, 4, 1e-6, (0.2, 0.3), 8192, "dapo", 0, dual_clip=3
+    ),
 }
 
 
@@ -138,11 +146,18 @@ METHODS = {
         ("clip_preserve", {"keep_low": 1.0, "keep_high": 1.0}),
         LIKELIHOOD,
     ],
+    "steer/qwen25_math_7b": [("steer", {"min_weight": 0.7, "as_released": False})],
+    "ares/qwen25_7b": [
+        ("dynamic_sampling", {"zero_variance": "resample", "max_rounds": 19}),
+        ("ares_reward", {"window": 4, "quantile": 0.95, "reward": "math_answer"}),
+        ("ares_kl", {"window": 4, "weight": 0.01, "reward": "math_answer"}),
+    ],
 }
 """Interventions of the recipes whose names begin so."""
 
 ROWS = {
     "open-r1/DAPO-Math-17k-Processed": {"prompt": "What is 1+1?", "solution": "2"},
+    "hiyouga/math12k": {"problem": "What is 1+1?", "answer": "2"},
     "math-ai/aime25": {"problem": "What is 1+1?", "answer": "2", "id": "0"},
     "klear_mathsub_30k.jsonl": {
         "prompt": [{"role": "user", "content": "What is 1+1?"}],
@@ -170,6 +185,9 @@ def test_every_shipped_recipe_fits_together(path: Path, tmp_path: Path) -> None:
         "small"
     )  # several folders have one, and a run is found by its name
     assert recipe.name.startswith("small_") if small else recipe.name == path.stem
+    if recipe.loss is not None:
+        build_loss_args(recipe, recipe.loss, tmp_path)
+        return
     args, links = build_args(recipe, tmp_path), chain(recipe.interventions)
     check_needs(links, args)
     check_reward_names(links, [reward.name for reward in recipe.rewards])
@@ -242,7 +260,8 @@ def test_kl_term_and_sampling(name: str, tmp_path: Path) -> None:
     assert (args.beta, args.use_bias_correction_kl) == (
         (0.001, False) if name.endswith("ttrl") else (0.0, True)
     )
-    sampling = (0.7, 0.95) if name.startswith("spine") and name.endswith("v2") else (1.0, 1.0)
+    others = {"spine/qwen25_math_15b_v2": (0.7, 0.95), "spine/qwen3_17b_v2": (0.7, 0.95)}
+    sampling = (others | {"ares/qwen25_7b": (1.0, 0.99)}).get(name, (1.0, 1.0))
     assert (args.temperature, args.top_p) == sampling
     arithmetic = name.endswith("grpo_s")
     assert args.importance_sampling_level == ("sequence_arithmetic" if arithmetic else "token")
@@ -283,6 +302,8 @@ def test_prompts_hold_the_question_and_answers_are_found(name: str) -> None:
         assert last == 'Remember to put your answer on its own line after "Answer:".'
     elif name.startswith("spine/qwen3"):
         assert text.endswith(r"put your final answer within \boxed{}.")
+    elif name == "ares/qwen25_7b":
+        assert text.endswith(r"The final answer MUST BE put in \boxed{}.")
     else:
         assert text == "What is 1+1?"
 
@@ -291,3 +312,41 @@ def test_prompts_hold_the_question_and_answers_are_found(name: str) -> None:
 def test_small_updates_are_not_lost_to_bfloat16(name: str) -> None:
     recipe = load(name)
     assert (recipe.engine.zero == 2) == (recipe.model.dtype == "bfloat16")
+
+
+def test_brpo_has_the_released_numbers(tmp_path: Path) -> None:
+    recipe = load("brpo/r1_distill_qwen_15b")
+    args, budgets = build_args(recipe, tmp_path), recipe.rollout.budgets
+    assert budgets is not None
+    assert (budgets.levels, budgets.summaries) == ((2000, 4000, 6000, 8000), 4)
+    assert budgets.summary_length == 128 - 10
+    (brpo,) = recipe.interventions
+    assert (brpo.name, getattr(brpo, "prior", None)) == ("brpo", "uniform")
+    traces = 8 * args.per_device_train_batch_size * args.steps_per_generation
+    assert (traces, args.num_generations) == (64 * 8, 8)
+    assert args.steps_per_generation == 2 * args.gradient_accumulation_steps
+    assert (args.learning_rate, args.epsilon, args.beta, args.temperature) == (1e-6, 0.2, 0.0, 1.0)
+    row = {"problem": "What is 1+1?", "answer": "2"}
+    maker = row_maker(list(row), recipe.data.sources[0], recipe.data.style, blank_answers=False)
+    (message,) = maker.prompt(row)
+    assert isinstance(message, dict)
+    assert message["content"].endswith("output the final answer within \\boxed{}.")
+
+
+def test_the_recipe_with_images_has_the_published_numbers(tmp_path: Path) -> None:
+    path = RECIPES / "ares" / "qwen25_vl_7b.py"
+    script: dict[str, Any] = runpy.run_path(str(path))
+    args = script["settings"](tmp_path, use_vllm=False, bf16=False, use_cpu=True)
+    rows_of_a_rank = args.per_device_train_batch_size * args.steps_per_generation
+    assert 8 * rows_of_a_rank == 512 * args.num_generations == 512 * 8
+    assert args.steps_per_generation == 4 * args.gradient_accumulation_steps
+    assert (args.learning_rate, args.weight_decay, args.beta) == (1e-6, 1e-2, 0.0)
+    assert (args.epsilon, args.epsilon_high, args.delta) == (0.2, 0.3, 3.0)
+    assert (args.temperature, args.top_p, args.max_completion_length) == (1.0, 0.99, 16384)
+    links = chain(parse_interventions(script["INTERVENTIONS"]))
+    check_needs(links, args)
+    assert [link.config.name for link in links.links] == ["ares_reward", "ares_kl"]
+    made = script["example"]({"question": "<image>What is it?", "answer": "2", "image": ["a.png"]})
+    assert made["images"] == ["a.png"]
+    assert made["prompt"][0]["content"].startswith("What is it? You FIRST think")
+    assert "not run at this size" in script["__doc__"]

@@ -15,6 +15,7 @@ To add a reward:
 ``majority_vote`` is no reward of that kind: it needs all completions of one prompt, and no label.
 """
 
+from rlent_rewards.budget_length import BudgetLength
 from rlent_rewards.correctness import Correctness
 from rlent_rewards.cosine_length import CosineLength
 from rlent_rewards.exact import Exact
@@ -32,6 +33,7 @@ from rlent_rewards.target_length import TargetLength
 from rlent_rewards.vote import Vote, VoteRule, answer_classes, majority_vote
 
 REWARDS: dict[str, type] = {
+    "budget_length": BudgetLength,
     "cosine_length": CosineLength,
     "exact": Exact,
     "format": Format,
@@ -48,6 +50,7 @@ REWARDS: dict[str, type] = {
 
 __all__ = [
     "REWARDS",
+    "BudgetLength",
     "Correctness",
     "CosineLength",
     "Exact",

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rlent import losses
 from rlent.config.reader import below
 from rlent.config.validate import parse_dataclass, short_list
 from rlent.errors import ConfigError
 from rlent.interventions import TABLE, Intervention
+from rlent.losses import Loss
 
 _FORM = "a name or {name: {options}}"
 
@@ -75,3 +77,15 @@ def parse_interventions(entries: object) -> tuple[Intervention, ...]:
 def _intervention(entry: object, position: int) -> Intervention:
     found = parse_entry(entry, TABLE, f"interventions.{position}")
     return parse_dataclass(TABLE[found.name], found.options, found.key)
+
+
+def parse_loss(entry: object) -> Loss:
+    """A loss from a config object, ``{name: options}`` or a bare name.
+
+    Raises:
+        ConfigError: with a key such as ``loss.tdpo.beta``.
+    """
+    if isinstance(entry, Loss):
+        return entry
+    found = parse_entry(entry, losses.TABLE, "loss")
+    return parse_dataclass(losses.TABLE[found.name], found.options, found.key)

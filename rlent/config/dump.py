@@ -31,4 +31,6 @@ def _sections(recipe: Recipe) -> dict[str, Any]:
         for reward in recipe.rewards
     ]
     sections["interventions"] = [{config.name: config} for config in recipe.interventions]
+    loss = recipe.loss
+    sections["loss"] = None if loss is None else {loss.name: loss}
     return to_jsonable_python(sections)

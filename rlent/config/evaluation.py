@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field
 
 from rlent.data.section import DataSection
+from rlent.rollout import Budgets, Decoding
 from rlent_rewards import Correctness
 
 HELD_OUT = "held_out"
@@ -66,6 +67,11 @@ class Evaluation:
     """Of the drawn completions: the fewest most probable tokens that hold this much are kept; 1 keeps all."""
     seed: int = 0
     """Of the drawn completions."""
+    decoding: Decoding | None = None
+    """What the tokens of the drawn completions are drawn from, as in ``{typical: {mass: 0.95}}``."""
+
+    budgets: Budgets | None = None
+    """Token budgets of thinking: every set is evaluated once at each of them, under the name ``<set>@<tokens>``."""
 
     def __post_init__(self) -> None:
         bounds = {"problems": 1, "every": 0, "max_completion_length": 1, "batch_size": 1, "show": 0}
@@ -82,9 +88,27 @@ class Evaluation:
                 raise ValueError(
                     f"sets: {name!r} is no name for a set: letters, digits, -, _ and ., and not {HELD_OUT}"
                 )
+        self._check_decoding()
+        if self.budgets is not None and self.budgets.summaries != 1:
+            raise ValueError(
+                f"budgets: every completion has one summary here: summaries must be 1, got {self.budgets.summaries}"
+            )
         self._check_most("", None)
         for name, each in self.sets.items():
             self._check_most(f"sets: {name}: ", each)
+
+    def _check_decoding(self) -> None:
+        if self.decoding is None:
+            return
+        if not self.decoding.rule.evaluates:
+            raise ValueError(
+                f"decoding: {self.decoding.rule.name} follows the generation batches of a training run; "
+                "use it in rollout.decoding"
+            )
+        if not any(map(self.samples_of, (None, *self.sets.values()))):
+            raise ValueError(
+                "decoding is about drawn completions, and samples is 0: the greedy one stays greedy"
+            )
 
     def _check_most(self, where: str, each: EvaluationSet | None) -> None:
         samples = self.samples_of(each)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from rlent.config.components import check_list, parse_entry, parse_interventions
+from rlent.config.components import check_list, parse_entry, parse_interventions, parse_loss
 from rlent.config.evaluation import Evaluation
 from rlent.config.recipe import (
     Engine,
@@ -77,6 +77,8 @@ def _section(key: str, value: Any) -> Any:
             return tuple(_reward(entry, f"{key}.{position}") for position, entry in entries)
         case "interventions":
             return parse_interventions(value)
+        case "loss":
+            return parse_loss(value)
         case _:
             return parse_dataclass(_SECTIONS[key], value, key)
 

@@ -9,6 +9,8 @@ from rlent.config.source import NOT_WRITTEN, Source
 from rlent.data.section import DataSection
 from rlent.errors import ConfigError
 from rlent.interventions import Intervention
+from rlent.losses import Loss
+from rlent.rollout import Budgets, Decoding, Forking
 from rlent_rewards import Correctness
 
 
@@ -58,8 +60,21 @@ class Rollout:
     """The program that generates: rlent's own, the model's ``generate``, or vLLM."""
     max_live: int | None = None
     """Most completions that the native engine holds in memory at once; all by default."""
+    budgets: Budgets | None = None
+    """Token budgets at which thinking is cut and summarised in training; null lets it run to its end."""
+    decoding: Decoding | None = None
+    """What tokens are drawn from, beyond temperature and truncation, as in ``{typical: {mass: 0.95}}``; native engine
+    only."""
+    branching: Forking | None = None
+    """How a prompt's completions fork in training, as in ``{critical_token: {n1: 4, n2: 3}}``; native engine only."""
 
     def __post_init__(self) -> None:
+        self._check_decoding()
+        self._check_branching()
+        if self.budgets is not None and self.engine != "native":
+            raise ValueError(
+                f"budgets are not read by the engine {self.engine}: remove them, or use native"
+            )
         if self.max_live is None:
             return
         if self.engine != "native":
@@ -68,6 +83,31 @@ class Rollout:
             )
         if self.max_live < 1:
             raise ValueError("max_live must be at least 1")
+
+    def _check_decoding(self) -> None:
+        if self.decoding is None:
+            return
+        if self.engine != "native":
+            raise ValueError(
+                f"decoding is not read by the engine {self.engine}: remove it, or use native"
+            )
+        if self.budgets is not None:
+            raise ValueError("decoding and budgets cannot be had together: remove one of the two")
+        if not self.decoding.rule.trains:
+            raise ValueError(
+                f"decoding: {self.decoding.rule.name} draws from no distribution that a ratio could be taken of; "
+                "use it in evaluation.decoding"
+            )
+
+    def _check_branching(self) -> None:
+        if self.branching is None:
+            return
+        if self.engine != "native":
+            raise ValueError(
+                f"branching is not read by the engine {self.engine}: remove it, or use native"
+            )
+        if self.budgets is not None:
+            raise ValueError("branching and budgets cannot be had together: remove one of the two")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -179,8 +219,11 @@ class Recipe:
     """With distinct names; at least one, unless an intervention makes the reward."""
     interventions: tuple[Intervention, ...] = ()
     """In the order in which they act."""
+    loss: Loss | None = None
+    """What is learnt of answers that are given, in place of rewards and interventions; null generates answers."""
     trainer: dict[str, Any] = field(default_factory=dict)
-    """Arguments of ``trl.GRPOConfig``; the trainer checks them."""
+    """Arguments of ``trl.GRPOConfig``, with a ``loss`` of ``trl.SFTConfig`` or ``trl.DPOConfig``; the trainer checks
+    them."""
     rollout: Rollout = field(default_factory=Rollout)
     """How completions are generated."""
     engine: Engine = field(default_factory=Engine)
@@ -197,6 +240,9 @@ class Recipe:
             raise ConfigError(
                 "not the name of a folder", key="name", expected="a name without /", given=self.name
             )
+        if self.loss is not None:
+            self._refuse_what_generates(self.loss)
+            return
         made = any("reward" in intervention.overwrites for intervention in self.interventions)
         if not self.rewards and not made:
             raise ConfigError(
@@ -221,6 +267,23 @@ class Recipe:
                     expected=", ".join(names),
                     given=asked,
                     choices=names,
+                )
+
+    def _refuse_what_generates(self, loss: Loss) -> None:
+        sections = {
+            "rewards": self.rewards,
+            "interventions": self.interventions,
+            "rollout": self.rollout != Rollout(),
+            "evaluation": self.evaluation,
+        }
+        for key, given in sections.items():
+            if given:
+                raise ConfigError(
+                    f"has no effect with the loss {loss.name}, which learns from answers that are given",
+                    key=key,
+                    remedy="remove the section, or remove `loss`"
+                    if key != "evaluation"
+                    else "remove the section, and evaluate the trained model with rlent eval and another recipe",
                 )
 
     def scoring(self, reward: str | Correctness | None) -> Callable[..., list[float]]:

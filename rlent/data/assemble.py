@@ -1,6 +1,6 @@
 """From usable rows to the table that a trainer reads."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rlent.data.columns import column_names, column_values
@@ -21,11 +21,14 @@ SOURCE_COLUMN = "data_source"
 """The column that names the source of a mixture's row, called so in verl's layout."""
 
 
-def with_prompts(table: "Dataset", source: DataSource, rows: list[UsableRow]) -> "Dataset":
+def with_prompts(
+    table: "Dataset", source: DataSource, rows: list[UsableRow], given: Collection[str] = ()
+) -> "Dataset":
     """Some rows of a table with `prompt` and, if there are labels, `answer` columns in front.
 
-    The other columns are those that the source asks for, by default all but ``TRL_COLUMNS``. Raises
-    ConfigError when one of them does not exist or has a name that is taken.
+    The other columns are those that the source asks for, by default all but ``TRL_COLUMNS``; those
+    of these that are `given` answers stay. Raises ConfigError when one of them does not exist or
+    has a name that is taken.
     """
     from datasets import Dataset, concatenate_datasets
 
@@ -33,7 +36,7 @@ def with_prompts(table: "Dataset", source: DataSource, rows: list[UsableRow]) ->
     if source.answer is not None:
         columns["answer"] = [row.answer for row in rows]
     made = Dataset.from_dict(columns)
-    others = _others(table.select([row.index for row in rows]), source)
+    others = _others(table.select([row.index for row in rows]), source, given)
     return concatenate_datasets([made, others], axis=1) if others.column_names else made
 
 
@@ -60,16 +63,16 @@ def joined(tables: "Sequence[Dataset]", names: Sequence[str]) -> "Dataset":
         ) from error
 
 
-def _others(table: "Dataset", source: DataSource) -> "Dataset":
+def _others(table: "Dataset", source: DataSource, given: Collection[str]) -> "Dataset":
     from datasets import Dataset
 
+    taken = (MADE_COLUMNS | TRL_COLUMNS).difference(given)
     if source.columns is None:
-        left_out = MADE_COLUMNS | TRL_COLUMNS
-        return table.select_columns([c for c in table.column_names if c not in left_out])
+        return table.select_columns([c for c in table.column_names if c not in taken])
     names = column_names(table)
     for name, column in source.columns.items():
         key = f"data.columns.{name}"
-        if name in MADE_COLUMNS | TRL_COLUMNS:
+        if name in taken:
             raise ConfigError(
                 "a name that rlent or TRL reads in its own way", key=key, expected="another name"
             )

@@ -1,6 +1,6 @@
 """From a data section to rows."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -68,13 +68,13 @@ def load_rows(section: DataSection) -> "Dataset":
     return load_data(section).rows
 
 
-def load_data(section: DataSection) -> LoadedData:
+def load_data(section: DataSection, given: Collection[str] = ()) -> LoadedData:
     """Rows of a data section: `prompt`, `answer` (text, if there are labels), then the other columns.
 
     `prompt` is a list of chat messages, or text for `style` ``plain``. The same section gives the
     same rows in the same order, in every process. Columns whose names TRL reads in its own way are
-    left out (see `assemble.TRL_COLUMNS`). Raises ConfigError for everything that is wrong with the
-    section, and for rows that its rules do not let pass.
+    left out (see `assemble.TRL_COLUMNS`), but for `given` answers to learn from. Raises ConfigError
+    for everything that is wrong with the section, and for rows that its rules do not let pass.
     """
     _check_section(section)
     screen = Screen(problems=no_problems(section))
@@ -84,7 +84,7 @@ def load_data(section: DataSection) -> LoadedData:
     tables = []
     for position, (part, rows) in enumerate(zip(parts, taken, strict=True)):
         with _in_mixture(section, position):
-            tables.append(with_prompts(part.table, part.source, rows))
+            tables.append(with_prompts(part.table, part.source, rows, given))
     all_rows = [row for rows in taken for row in rows]
     loaded = LoadedData(
         rows=joined(tables, [part.name for part in section.mixture]),
@@ -132,7 +132,8 @@ def _part(source: MixturePart, section: DataSection, count: int | None, screen: 
     names = column_names(read.table)
     maker = row_maker(names, source, section.style, blank_answers=generated)
     size = len(read.table)
-    order = list(range(size)) if generated else _order(size, section.seed)
+    kept = generated or section.order == "source"
+    order = list(range(size)) if kept else _order(size, section.seed)
     table, rows = screen.rows(read, order, maker, count)
     if not rows:
         raise _nothing_left(source, screen.problems)

@@ -73,6 +73,9 @@ class DataSection(DataSource):
     """File with a Jinja chat template that takes the place of the model's."""
     seed: int = 0
     """Seed of the order of the rows, and of the generated ones."""
+    order: Literal["seed", "source"] = "seed"
+    """``source``: the rows of one source stay in its own order, for a curriculum; the trainer keeps it with
+    `trainer.shuffle_dataset` false."""
     bad_rows: Literal["stop", "skip"] = "stop"
     """What happens to rows that cannot be read or give no prompt: lines that are not JSON, fields
     that are missing, a conversation without roles, an answer that is a list."""
@@ -93,6 +96,8 @@ class DataSection(DataSource):
             object.__setattr__(self, "too_long", "stop")
         if bool(self.name) == bool(self.mixture):
             raise ValueError("the data needs a name, or a mixture, and not both")
+        if self.mixture and self.order == "source":
+            raise ValueError("order: source needs one source: the rows of a mixture are mixed")
         if self.mixture and (given := _given(self)):
             raise ValueError(f"with a mixture, {given[0]} is said by each of its sources")
         low, high = self.min_prompt_tokens, self.max_prompt_tokens

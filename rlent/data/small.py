@@ -12,13 +12,18 @@ import rlent.small
 from rlent.data.cache import check_complete, model_folder, written_whole
 from rlent.data.pool import different_questions
 from rlent.errors import ConfigError
-from rlent.small import OPERATIONS, STEPS, draw_question, write_small_model
+from rlent.small import OPERATIONS, STEPS, Question, draw_question, write_small_model
+from rlent.small.preferences import draw_preference
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 MODEL = "small-arithmetic"
 TASK = "small/arithmetic"
+PREFERENCES = "small/preferences"
+TASKS = (TASK, PREFERENCES)
+MADE_BY = ("__init__", "task", "tokenizer", "warm_start")
+"""Modules of ``rlent.small`` that the model follows from."""
 DEFAULTS = {"operations": 4}
 """Options of the task: how many operations a question has."""
 
@@ -40,22 +45,31 @@ def small_model(name: str = MODEL, cache_dir: Path | None = None, *, steps: int 
 
 
 def generate(name: str, options: Mapping[str, Any], *, count: int, seed: int) -> "Dataset":
-    """`count` rows with different questions. Columns: `question`, `answer`.
+    """`count` rows with different questions. Columns: `question`, `answer`, of preferences also `chosen`, `rejected`.
 
     Raises ConfigError for unknown options, and when there are too few questions.
     """
-    operations = _operations(options)
+    operations = _operations(name, options)
     rng = random.Random(seed)
     questions = (draw_question(rng, operations) for _ in itertools.count())
-    rows = ({"question": each.text, "answer": str(each.answer)} for each in questions)
+    rows = (_row(name, each, rng) for each in questions)
     return different_questions(name, rows, count)
 
 
-def _operations(options: Mapping[str, Any]) -> int:
+def _row(name: str, question: Question, rng: random.Random) -> dict[str, str]:
+    row = {"question": question.text, "answer": str(question.answer)}
+    if name == TASK:
+        return row
+    chosen, rejected = draw_preference(question, rng)
+    # The text of an answer stands right behind the prompt's, and words are separated by single spaces.
+    return {**row, "chosen": f" {chosen}", "rejected": f" {rejected}"}
+
+
+def _operations(name: str, options: Mapping[str, Any]) -> int:
     for option in options:
         if option not in DEFAULTS:
             raise ConfigError(
-                f"'{TASK}' has no option '{option}'",
+                f"'{name}' has no option '{option}'",
                 key=f"data.options.{option}",
                 expected=", ".join(DEFAULTS),
                 given=option,
@@ -73,5 +87,6 @@ def _operations(options: Mapping[str, Any]) -> int:
 
 
 def _code_hash() -> str:
-    code = sorted(Path(rlent.small.__path__[0]).glob("*.py"))
+    folder = Path(rlent.small.__path__[0])
+    code = [folder / f"{module}.py" for module in MADE_BY]
     return hashlib.sha256(b"".join(path.read_bytes() for path in code)).hexdigest()[:8]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 GENERATED_SIZE = 1000
 EXPECTED = (
     "a hub id, a folder written by save_to_disk, a .jsonl, .json, .parquet or .csv file, "
-    f"{PREFIX}<name>, {tasks.PREFIX}<task>, or {small.TASK}"
+    f"{PREFIX}<name>, {tasks.PREFIX}<task>, or {' or '.join(small.TASKS)}"
 )
 
 
@@ -52,7 +52,7 @@ def read_source(source: DataSource, count: int | None, seed: int) -> SourceTable
 
 
 def _generator(name: str) -> "Callable[..., Dataset] | None":
-    if name == small.TASK:
+    if name in small.TASKS:
         return small.generate
     return tasks.generate if name.startswith(tasks.PREFIX) else None
 

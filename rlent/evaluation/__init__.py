@@ -6,10 +6,12 @@
 
 from rlent.evaluation.answering import Answerer
 from rlent.evaluation.answers import Answer, in_order, read_answers, write_answers
+from rlent.evaluation.budgets import at_budgets, set_name, write_curves
 from rlent.evaluation.estimators import Interval, avg_at_k, bootstrap, maj_at_k, pass_at_k
 from rlent.evaluation.problems import Chunk, ProblemSet
 from rlent.evaluation.results import ProblemResult, SetResult, TextStatistics, set_result
 from rlent.evaluation.run import answer_share, store_share
+from rlent.evaluation.selection import RankedProblem, by_pass_variance
 from rlent.evaluation.store import SetStore, write_problems, write_summary
 from rlent.evaluation.table import result_table
 
@@ -20,20 +22,25 @@ __all__ = [
     "Interval",
     "ProblemResult",
     "ProblemSet",
+    "RankedProblem",
     "SetResult",
     "SetStore",
     "TextStatistics",
     "answer_share",
+    "at_budgets",
     "avg_at_k",
     "bootstrap",
+    "by_pass_variance",
     "in_order",
     "maj_at_k",
     "pass_at_k",
     "read_answers",
     "result_table",
+    "set_name",
     "set_result",
     "store_share",
     "write_answers",
+    "write_curves",
     "write_problems",
     "write_summary",
 ]

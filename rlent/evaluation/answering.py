@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from torch import Tensor
+
 from rlent.data import prompt_ids, prompt_text
 from rlent.errors import ConfigError, RlentError
 from rlent.evaluation.answers import Answer
 from rlent.evaluation.problems import Chunk, ProblemSet
 from rlent.evaluation.votes import voting
-from rlent.rollout import Completion, RolloutEngine
+from rlent.rollout import Completion, RolloutEngine, Sampling
+from rlent.rollout.budgets import ForcedTokens, Summary, summarise
 from rlent.rollout.models import check_model
 
 
@@ -49,18 +52,9 @@ class Answerer:
             RlentError: the reward gives something that is no score, or not one per completion.
         """
         rows = problems.rows[chunk.start : chunk.stop]
-        engine = RolloutEngine(
-            model=self.model,
-            sampling=problems.sampling(chunk.kind, self.ends),
-            max_live=problems.batch_size,
-        )
-        completions = engine.generate(
-            [prompt_ids(row["prompt"], self.tokenizer, self.template_options) for row in rows],
-            1 if chunk.kind == "greedy" else problems.samples,
-            seed=problems.seed,
-            first=chunk.start,
-        ).completions
-        ids = [completion.token_ids.tolist() for completion in completions]
+        prompts = [prompt_ids(row["prompt"], self.tokenizer, self.template_options) for row in rows]
+        completions = self._completions(problems, chunk, prompts)
+        ids = [completion.judged for completion in completions]
         texts = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
         asked = [rows[completion.prompt] for completion in completions]
         scores = score(problems, asked, texts, ids)
@@ -74,7 +68,7 @@ class Answerer:
                 completion=text,
                 answer=vote,
                 score=value,
-                length=len(completion.token_ids),
+                length=len(completion.entropies),
                 finish=completion.finish,
                 entropy=completion.entropies.double().mean().item(),
             )
@@ -82,6 +76,74 @@ class Answerer:
                 asked, completions, texts, scores, votes, strict=True
             )
         ]
+
+    def _completions(
+        self, problems: ProblemSet, chunk: Chunk, prompts: list[list[int]]
+    ) -> list["_Written"]:
+        """By problem and sample."""
+        samples = 1 if chunk.kind == "greedy" else problems.samples
+        sampling, budget = problems.sampling(chunk.kind, self.ends), problems.budget
+        if budget is None:
+            engine = self._engine(problems, chunk, sampling)
+            written = engine.generate(prompts, samples, seed=problems.seed, first=chunk.start)
+            return [_Written.of(completion) for completion in written.completions]
+        thinking = self._engine(problems, chunk, budget.thinking(sampling))
+        summarising = self._engine(problems, chunk, budget.summarising(sampling))
+        traces = thinking.generate(
+            prompts, samples, seed=problems.seed, first=chunk.start
+        ).completions
+
+        def write(begun: list[list[int]]) -> Sequence[Completion]:
+            # Any seed but that of thinking, the same at every budget.
+            seed, first = -1 - problems.seed, chunk.start * samples
+            return summarising.generate(begun, seed=seed, first=first).completions
+
+        asked = [prompts[trace.prompt] for trace in traces]
+        forced = ForcedTokens.of(budget, self.tokenizer)
+        rows = summarise(asked, traces, budget, forced, write)
+        return [_Written.summary(trace, row) for trace, (row,) in zip(traces, rows, strict=True)]
+
+    def _engine(self, problems: ProblemSet, chunk: Chunk, sampling: Sampling) -> RolloutEngine:
+        return RolloutEngine(
+            model=self.model,
+            sampling=sampling,
+            tokenizer=self.tokenizer,
+            max_live=problems.batch_size,
+            decoding=None if chunk.kind == "greedy" else problems.decoding,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Written:
+    """What a problem was answered with."""
+
+    prompt: int
+    index: int
+    judged: list[int]
+    """Tokens that the reward sees."""
+    entropies: Tensor
+    """Of every token that the model drew, also those that the reward does not see."""
+    finish: str
+
+    @classmethod
+    def of(cls, completion: Completion) -> "_Written":
+        return cls(
+            prompt=completion.prompt,
+            index=completion.index,
+            judged=completion.token_ids.tolist(),
+            entropies=completion.entropies,
+            finish=completion.finish,
+        )
+
+    @classmethod
+    def summary(cls, trace: Completion, row: Summary) -> "_Written":
+        return cls(
+            prompt=trace.prompt,
+            index=trace.index,
+            judged=row.judged,
+            entropies=row.entropies[row.sampled],
+            finish=row.finish,
+        )
 
 
 def score(
@@ -109,7 +171,7 @@ def score(
 
 
 def _votes(
-    problems: ProblemSet, chunk: Chunk, completions: Sequence[Completion], texts: Sequence[str]
+    problems: ProblemSet, chunk: Chunk, completions: Sequence[_Written], texts: Sequence[str]
 ) -> list[str | None]:
     """What each drawn completion votes for among those of its problem."""
     vote = voting(problems.reward)

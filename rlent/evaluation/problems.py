@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rlent.rollout import Sampling
+from rlent.rollout import Budgets, DecodingRule, Sampling
 
 Kind = Literal["greedy", "sampled"]
 
@@ -45,6 +45,11 @@ class ProblemSet:
     """The random numbers of a completion follow from it, the problem's place and the number of the sample."""
     batch_size: int = 64
     """Completions generated at once."""
+    decoding: DecodingRule | None = None
+    """What the tokens of the drawn ones are drawn from; None for what temperature and top_p say."""
+
+    budget: Budgets | None = None
+    """One budget and one summary: thinking is cut there, and the summary scored; None for what is written freely."""
 
     @property
     def chunks(self) -> tuple[Chunk, ...]:

@@ -53,12 +53,13 @@ def check(options: argparse.Namespace) -> int:
     from rlent.config import dump_recipe, load_recipe
 
     recipe = load_recipe(options.recipe, options.overrides)
+    from rlent.launch.loss_run import prepare_loss
     from rlent.launch.prepare import prepare
     from rlent.launch.run_folder import new_run_folder
     from rlent.launch.show import show_deepspeed, show_plan
 
     folder = new_run_folder(recipe)
-    prepared = prepare(recipe, folder)
+    prepared = (prepare if recipe.loss is None else prepare_loss)(recipe, folder)
     show_plan(prepared, folder)
     show_deepspeed(prepared)
     if options.resolved:
@@ -75,6 +76,48 @@ def eval(options: argparse.Namespace) -> int:
 
     return evaluate(
         recipe, checkpoint=options.checkpoint, output=options.output, names=options.sets
+    )
+
+
+def select(options: argparse.Namespace) -> int:
+    from rlent.launch.select import select
+
+    return select(options.folder, options.top, options.output)
+
+
+def cold_start(options: argparse.Namespace) -> int:
+    from rlent.launch.cold_start import cold_start
+
+    return cold_start(
+        options.file,
+        options.output,
+        rates=options.rates,
+        hardest=options.hardest,
+        easiest=options.easiest,
+    )
+
+
+def next_tokens(options: argparse.Namespace) -> int:
+    from rlent.data.next_tokens import Curriculum
+    from rlent.errors import ConfigError
+    from rlent.launch.next_tokens import next_tokens
+
+    try:
+        curriculum = Curriculum(
+            budget=options.budget, least_budget=options.least_budget, decay=options.decay
+        )
+    except ValueError as error:
+        raise ConfigError(str(error), where="command line") from error
+    return next_tokens(
+        options.file,
+        options.output,
+        curriculum,
+        model=options.model,
+        column=options.column,
+        window=options.window,
+        steps=options.steps,
+        prompts=options.prompts,
+        seed=options.seed,
     )
 
 
@@ -115,6 +158,12 @@ def plot(options: argparse.Namespace) -> int:
     from rlent.launch.report import plot
 
     return plot(options.runs, options.output)
+
+
+def calibrate(options: argparse.Namespace) -> int:
+    from rlent.launch.calibrate import calibrate
+
+    return calibrate(options.folder, problems=options.problems, alpha=options.alpha)
 
 
 def replay(options: argparse.Namespace) -> int:

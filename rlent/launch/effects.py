@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from rlent.config import Recipe, dump_recipe
@@ -12,17 +11,8 @@ from rlent.interventions import Chain
 from rlent.launch.run_folder import METRICS_FILE, RECIPE_FILE, ROLLOUTS_FOLDER
 from rlent.tracking import MetricsFile, write_batch
 from rlent.trainer.losses import objective_of, ratio_bounds
-from rlent.trainer.options import option
+from rlent.trainer.options import loss_settings, option, written_options
 
-_READ = (
-    "loss_type",
-    "importance_sampling_level",
-    "delta",
-    "sapo_temperature_pos",
-    "sapo_temperature_neg",
-    "epsilon",
-    "epsilon_high",
-)
 _SCALES = {"group": "group", "True": "group", "batch": "batch", "none": "none", "False": "none"}
 
 
@@ -45,7 +35,7 @@ def setting_of(recipe: Recipe) -> Setting:
             expected="sum_then_normalize",
             given=aggregation,
         )
-    args: Any = SimpleNamespace(**{name: option(recipe, name) for name in _READ})
+    args = loss_settings(written_options(recipe))
     scale: Any = _SCALES[str(option(recipe, "scale_rewards"))]
     return Setting(
         objective=objective_of(args),

@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from rlent.evaluation import (
     result_table,
     set_result,
     store_share,
+    write_curves,
     write_problems,
     write_summary,
 )
@@ -112,7 +113,7 @@ def _plan(
     if HELD_OUT in wanted:
         if weights.run is not None:
             _check_held_out(recipe, weights.run)
-        held_out = [load_held_out(recipe, reader)]
+        held_out = load_held_out(recipe, reader)
     folder = Path(recipe.output_dir) / "evaluations" / recipe.name / weights.label
     return _Plan(
         recipe=recipe,
@@ -198,6 +199,8 @@ def _settings(plan: _Plan, problems: ProblemSet) -> dict[str, Any]:
         "top_p": problems.top_p,
         "seed": problems.seed,
         "batch_size": problems.batch_size,
+        "budget": None if problems.budget is None else asdict(problems.budget),
+        "decoding": None if problems.decoding is None else repr(problems.decoding),
     }
     return json.loads(json.dumps(settings, default=str))
 
@@ -258,4 +261,5 @@ def _finish(plan: _Plan, stores: Sequence[tuple[ProblemSet, SetStore]]) -> None:
         results.append(set_result(problems, store.answers(problems)))
         write_problems(store.folder, results[-1])
     write_summary(plan.folder, results)
-    say(f"\n{result_table(results)}\n\nresults  {plan.folder}")
+    say("\n".join(["", result_table(results), *write_curves(plan.folder, results)]))
+    say(f"\nresults  {plan.folder}")

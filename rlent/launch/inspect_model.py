@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
+from statistics import fmean
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,7 +36,9 @@ from rlent.launch.show import say
 from rlent.launch.weights import Weights, find_weights
 from rlent.numerics import fill
 from rlent.report.page import write_page
-from rlent.rollout import Completion, RolloutEngine
+from rlent.rollout import Completion, DecodingRule, RolloutEngine
+from rlent.rollout.branching_factor import branching_factor
+from rlent.rollout.forking.grow import Grower
 from rlent.tracking.rollouts import PART
 from rlent.trainer.native_rollout import sampling_of
 from rlent.trainer.options import option, resolve_precision
@@ -173,6 +177,7 @@ def _sampled(plan: _Plan) -> tuple[list[Row], torch.Tensor]:
         sampling=sampling_of(args, end_tokens(model, plan.tokenizer)),
         tokenizer=plan.tokenizer,
         max_live=recipe.rollout.max_live,
+        decoding=_decoding(recipe),
     )
     prompts = [prompt_ids(each["prompt"], plan.tokenizer, options) for each in plan.problems]
     generations = option(recipe, "num_generations")
@@ -180,7 +185,7 @@ def _sampled(plan: _Plan) -> tuple[list[Row], torch.Tensor]:
     say(f"samples    {len(prompts)} prompts x {generations} completions")
     scored: list[TokenStats] = []
     with arithmetic(resolve_precision(recipe.engine.precision), device):
-        completions = engine.generate(prompts, generations, seed=option(recipe, "seed")).completions
+        completions = _completions(engine, recipe, prompts, generations)
         pairs = [(prompts[each.prompt], each.token_ids.tolist()) for each in completions]
         for start in range(0, len(pairs), _ROWS):
             scored += score_tokens(model, pairs[start : start + _ROWS], args.temperature)
@@ -188,6 +193,39 @@ def _sampled(plan: _Plan) -> tuple[list[Row], torch.Tensor]:
     _add_rewards(plan, rows)
     changes = [stats.entropy_change for stats in scored if stats.entropy_change is not None]
     return rows, torch.nn.utils.rnn.pad_sequence(changes, batch_first=True)
+
+
+def _decoding(recipe: Recipe) -> DecodingRule | None:
+    """Raise ConfigError for a rule that only a second generation batch would show."""
+    if recipe.rollout.decoding is None:
+        return None
+    rule = recipe.rollout.decoding.rule
+    if not rule.evaluates:
+        raise ConfigError(
+            "the rule follows the generation batches of a training run, and there is one batch here",
+            key=f"rollout.decoding.{rule.name}",
+            remedy="remove it",
+        )
+    return rule
+
+
+def _completions(
+    engine: RolloutEngine, recipe: Recipe, prompts: list[list[int]], generations: int
+) -> Sequence[Completion]:
+    """Those of all prompts, by prompt; says how many ways the model has to go on."""
+    seed = option(recipe, "seed")
+    if recipe.rollout.branching is None:
+        completions = engine.generate(prompts, generations, seed=seed).completions
+    else:
+        grower = Grower(engine=engine, rule=recipe.rollout.branching.rule)
+        completions = grower.generate(prompts, generations, seed=seed).completions
+    groups = [list(group) for _, group in groupby(completions, key=lambda one: one.prompt)]
+    factors = [
+        branching_factor([one.log_probs for one in group], [one.entropies for one in group])
+        for group in groups
+    ]
+    say(f"branching  factor {fmean(factors):.3f}, mean over prompts")
+    return completions
 
 
 def _row(plan: _Plan, completion: Completion, stats: TokenStats) -> Row:

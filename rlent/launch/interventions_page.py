@@ -4,7 +4,7 @@ import ast
 import inspect
 import json
 import textwrap
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 
 from rlent.errors import ConfigError
 from rlent.interventions import NEEDS, TABLE, Intervention, chain, implemented_stages
@@ -60,7 +60,12 @@ def _yaml(value: object) -> str:
 
 
 def _field_docs(cls: type) -> dict[str, str]:
-    """The text under each field of a dataclass, in one line."""
+    """The text under each field of a dataclass and of those that it derives from, in one line."""
+    derived = [base for base in reversed(cls.__mro__) if is_dataclass(base)]
+    return {name: text for base in derived for name, text in _own_field_docs(base).items()}
+
+
+def _own_field_docs(cls: type) -> dict[str, str]:
     body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
     assert isinstance(body, ast.ClassDef)
     docs = {}

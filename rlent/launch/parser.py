@@ -134,11 +134,33 @@ def build_parser() -> argparse.ArgumentParser:
         dest="sets",
         help="evaluate this set alone (held_out, or a key of evaluation.sets); can be given several times",
     )
+    select = _command(
+        commands,
+        "select",
+        actions.select,
+        "write the problems of an evaluated set that a model solves least surely, to train on them",
+        "Ranks the problems of a set by the variance, over the drawn completions, of being correct, and writes the "
+        "first ones as rows with prompt and answer, which data.name of a recipe can name; their prompts are whole, so "
+        "that recipe has no data.prompt and no data.system. For example: "
+        "rlent select runs/evaluations/quickstart/checkpoint-20/held_out --top 1 --output prompt.jsonl",
+    )
+    select.add_argument(
+        "folder",
+        type=Path,
+        metavar="DIR",
+        help="folder of one set that `rlent eval --samples K` has written",
+    )
+    select.add_argument(
+        "--top", type=int, default=1, metavar="N", help="rows to write (default: %(default)s)"
+    )
+    select.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.jsonl")
+    _cold_start_command(commands)
+    _next_tokens_command(commands)
     interventions = _command(
         commands,
         "interventions",
         actions.interventions,
-        "list the interventions a recipe can name",
+        "list the interventions, surrogates and losses a recipe can name",
         "Name, paper, stages, needs, and every option with its default.",
     )
     interventions.add_argument(
@@ -161,10 +183,90 @@ def build_parser() -> argparse.ArgumentParser:
         help="a folder of golden cases, such as tests/golden/cases",
     )
     _report_commands(commands)
+    _calibrate_command(commands)
     _replay_command(commands)
     _inspect_command(commands)
     _compare_command(commands)
     return parser
+
+
+def _cold_start_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = _command(
+        commands,
+        "cold-start",
+        actions.cold_start,
+        "of several solutions of every problem, take the one whose length fits how hard the problem is",
+        "Reads JSON lines with prompt, length (tokens) and pass_rate, several for a prompt, and writes for each prompt "
+        "the row whose length is nearest to (1 - p) L(0) + p L(1), p its pass rate (AdaCS of ARES, arXiv 2510.08457). "
+        "For example: rlent cold-start solutions.jsonl --rates runs/evaluations/NAME/CHECKPOINT/held_out -o chosen.jsonl",
+    )
+    parser.add_argument("file", type=Path, metavar="FILE.jsonl")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.jsonl")
+    parser.add_argument(
+        "--rates",
+        type=Path,
+        metavar="DIR",
+        help="take pass rates from this set, which `rlent eval --samples K` has written, by prompt",
+    )
+    parser.add_argument(
+        "--hardest",
+        type=float,
+        metavar="L",
+        help="length at pass rate 0 (default: the median of the solutions of problems that are never solved)",
+    )
+    parser.add_argument(
+        "--easiest",
+        type=float,
+        metavar="L",
+        help="length at pass rate 1 (default: the median of the solutions of problems that are always solved)",
+    )
+
+
+def _next_tokens_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = _command(
+        commands,
+        "next-tokens",
+        actions.next_tokens,
+        "make next-token tasks of a text corpus, from easy to hard ones",
+        "Reads JSON lines with a text, has a model score every token's entropy once, and writes for each step the tokens "
+        "to ask for and the length to ask for (Reinforcement Mid-Training, arXiv 2509.24375). For example: "
+        "rlent next-tokens corpus.jsonl --model Qwen/Qwen3-1.7B --steps 100 --prompts 128 -o tasks.jsonl",
+    )
+    parser.add_argument("file", type=Path, metavar="FILE.jsonl")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.jsonl")
+    parser.add_argument("--model", required=True, help="a packaged model, a folder, or a hub name")
+    parser.add_argument("--steps", type=int, required=True, help="steps of the curriculum")
+    parser.add_argument("--prompts", type=int, required=True, help="tasks of every step")
+    parser.add_argument("--column", default="text", help="of the texts (default: %(default)s)")
+    parser.add_argument(
+        "--window",
+        type=int,
+        default=1024,
+        metavar="N",
+        help="most tokens of a prefix (default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the draws (default: %(default)s)")
+    parser.add_argument(
+        "--budget",
+        type=int,
+        default=800,
+        metavar="N",
+        help="tokens asked for at the first step (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--least-budget",
+        type=int,
+        default=1,
+        metavar="N",
+        help="tokens asked for at least (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--decay",
+        type=float,
+        default=0.2,
+        metavar="X",
+        help="share of the budget that is left at the last step (default: %(default)s)",
+    )
 
 
 def _compare_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -205,6 +307,35 @@ def _compare_command(commands: "argparse._SubParsersAction[argparse.ArgumentPars
         help="folder of runs and results; what it holds is not run again (default: %(default)s)",
     )
     compare.set_defaults(overrides=[])
+
+
+def _calibrate_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    calibrate = _command(
+        commands,
+        "calibrate",
+        actions.calibrate,
+        "entropy thresholds from an evaluation: when to stop, and which candidates to keep",
+        "Reads the completions that rlent eval has written. From the first problems of the set it computes the "
+        "entropies at or below which a greedy answer is taken (arXiv 2510.08146) and, if there are drawn completions, "
+        "the total entropy up to which candidates are kept so that a set holds a correct one with probability "
+        "1 - alpha (arXiv 2509.00461), and says what both do to the other problems. For example: "
+        "rlent calibrate runs/evaluations/grpo/small-arithmetic/held_out --problems 32",
+    )
+    calibrate.add_argument("folder", type=Path, metavar="FOLDER", help="of a set's results")
+    calibrate.add_argument(
+        "--problems",
+        type=int,
+        required=True,
+        metavar="N",
+        help="problems to calibrate on, the first of the set; the others are tried",
+    )
+    calibrate.add_argument(
+        "--alpha",
+        type=float,
+        default=0.1,
+        metavar="SHARE",
+        help="sets that may lack a correct candidate (default: %(default)s)",
+    )
 
 
 def _replay_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -68,6 +68,7 @@ def prepare(recipe: Recipe, folder: Path) -> Prepared:
         adapter_config(recipe.model.adapter)
         check_reward_names(links, [reward.name for reward in recipe.rewards])
         rows = read_rows(recipe)
+        check_text_only(rows.train.rows[0])
         check_rewards(recipe, rows.train.rows[0])
         revision = recipe.model.revision
         model = resolve_model(recipe.model.name, revision=revision)
@@ -118,6 +119,17 @@ def prepare(recipe: Recipe, folder: Path) -> Prepared:
 def held_out_length(evaluation: Evaluation, args: EntropyGRPOConfig) -> int:
     """Tokens that an answer to a held-out problem may have."""
     return evaluation.max_completion_length or args.max_completion_length
+
+
+def check_text_only(row: Mapping[str, Any]) -> None:
+    """Refuse the columns in which TRL looks for images: a recipe loads a tokenizer, which knows of none."""
+    for name in ("image", "images"):
+        if name in row:
+            raise ConfigError(
+                f"the column {name} holds images for TRL, and a recipe trains on text alone",
+                key="data.columns",
+                remedy="list the columns that are kept, or train in Python: docs/vision-language.md",
+            )
 
 
 def check_rewards(recipe: Recipe, row: Mapping[str, Any]) -> None:

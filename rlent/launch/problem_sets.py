@@ -9,8 +9,9 @@ from rlent.config import EvaluationSet, Recipe
 from rlent.config.evaluation import HELD_OUT
 from rlent.data import LoadedData, check_prompt_lengths, load_data, within_bounds
 from rlent.errors import ConfigError
-from rlent.evaluation import ProblemSet
+from rlent.evaluation import ProblemSet, at_budgets
 from rlent.launch.rows import bounded, read_rows, refuse_chat_template, split_rows
+from rlent.rollout.budgets import ForcedTokens
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -53,18 +54,18 @@ def make_sets(recipe: Recipe, rows: Mapping[str, LoadedData], reader: Reader) ->
     made = []
     for name, loaded in rows.items():
         with _in_set(name):
-            made.append(_problem_set(recipe, name, loaded.rows, reader))
+            made += _problem_sets(recipe, name, loaded.rows, reader)
     return made
 
 
-def load_held_out(recipe: Recipe, reader: Reader) -> ProblemSet:
-    """The held-out problems as a set of their own, the same ones as in training.
+def load_held_out(recipe: Recipe, reader: Reader) -> list[ProblemSet]:
+    """The held-out problems as a set of their own, the same ones as in training, or as one for every budget.
 
     Raises:
         ConfigError: as ``read_sets`` and ``make_sets``.
     """
     rows = bounded(read_rows(recipe), recipe, reader.tokenizer, reader.template_options)
-    return _problem_set(recipe, None, split_rows(rows, recipe).held_out, reader)
+    return _problem_sets(recipe, None, split_rows(rows, recipe).held_out, reader)
 
 
 def _read(name: str, each: EvaluationSet, reader: Reader) -> LoadedData:
@@ -72,6 +73,25 @@ def _read(name: str, each: EvaluationSet, reader: Reader) -> LoadedData:
         refuse_chat_template(each.data)
         loaded = load_data(each.data)
         return within_bounds(loaded, reader.tokenizer, each.data, reader.template_options)
+
+
+def _problem_sets(
+    recipe: Recipe, name: str | None, rows: "Dataset", reader: Reader
+) -> list[ProblemSet]:
+    """The set, or one for every budget at which thinking is cut."""
+    made, evaluation = _problem_set(recipe, name, rows, reader), recipe.evaluation
+    assert evaluation is not None
+    if (budgets := evaluation.budgets) is not None:
+        forced = ForcedTokens.of(budgets, reader.tokenizer, "evaluation.budgets")
+        longest = budgets.levels[-1] + forced.most + budgets.summary_length
+        if longest > made.length:
+            raise ConfigError(
+                "thinking, forced tokens and summary are longer than an answer may be",
+                key="evaluation.max_completion_length",
+                expected=f"at least {longest}",
+                given=made.length,
+            )
+    return at_budgets(made, budgets)
 
 
 def _problem_set(recipe: Recipe, name: str | None, rows: "Dataset", reader: Reader) -> ProblemSet:
@@ -101,6 +121,7 @@ def _problem_set(recipe: Recipe, name: str | None, rows: "Dataset", reader: Read
         top_p=evaluation.top_p,
         seed=evaluation.seed,
         batch_size=evaluation.batch_size,
+        decoding=None if evaluation.decoding is None else evaluation.decoding.rule,
     )
 
 

@@ -5,6 +5,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from transformers import TrainingArguments
+
 from rlent.checkpoints import newest_whole, ranks_of, set_aside_after, step_of
 from rlent.config import Recipe
 from rlent.errors import ConfigError
@@ -16,7 +18,6 @@ from rlent.launch.run_folder import (
     runs_of,
 )
 from rlent.launch.show import say
-from rlent.trainer import EntropyGRPOConfig
 
 RESTART_COUNTS = ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT")
 """Variables in which torchrun and SLURM count how often they have started the same job again."""
@@ -60,7 +61,7 @@ def make_room(start: Start) -> None:
         set_aside_after(start.folder, step_of(start.checkpoint))
 
 
-def was_split_otherwise(start: Start, args: EntropyGRPOConfig) -> bool:
+def was_split_otherwise(start: Start, args: TrainingArguments) -> bool:
     """Whether the checkpoint holds parts of an optimiser for another number of processes than there are."""
     plugin = args.deepspeed_plugin
     sharded = plugin is not None and plugin.zero_stage > 0
@@ -69,7 +70,7 @@ def was_split_otherwise(start: Start, args: EntropyGRPOConfig) -> bool:
     )
 
 
-def read_universal(args: EntropyGRPOConfig) -> None:
+def read_universal(args: TrainingArguments) -> None:
     """Tell DeepSpeed to read the universal form of a checkpoint."""
     assert args.deepspeed_plugin is not None
     args.deepspeed_plugin.deepspeed_config["checkpoint"] = {"load_universal": True}

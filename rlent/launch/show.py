@@ -6,8 +6,9 @@ from pathlib import Path
 
 from rlent.config import Recipe
 from rlent.data import LoadedData
-from rlent.evaluation import ProblemSet
+from rlent.evaluation import ProblemSet, set_name
 from rlent.interventions import NEEDS
+from rlent.launch.loss_run import PreparedLoss, plan_lines
 from rlent.launch.prepare import Prepared
 from rlent.launch.run_folder import METRICS_FILE, MODEL_FOLDER, ROLLOUTS_FOLDER
 from rlent.report.curves import draw_curves
@@ -15,6 +16,7 @@ from rlent.report.forking import rank_forking_tokens
 from rlent.report.trace import read_trace
 from rlent.report.when import whole
 from rlent.trainer.callbacks.held_out import Answers
+from rlent.trainer.losses import surrogate_of
 
 CURVES_FILE = "curves.png"
 
@@ -24,16 +26,25 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def show_plan(prepared: Prepared, folder: Path, checkpoint: Path | None = None) -> None:
-    """What will happen, and what each intervention needs."""
+def show_plan(
+    prepared: Prepared | PreparedLoss, folder: Path, checkpoint: Path | None = None
+) -> None:
+    """What will happen, and what each intervention, or the loss, needs."""
     if prepared.args.process_index != 0:
         return
-    recipe, args = prepared.recipe, prepared.args
+    recipe = prepared.recipe
     say(f"run        {folder}" + (f", resumed from {checkpoint.name}" if checkpoint else ""))
     say(f"model      {recipe.model.name} ({prepared.model})")
-    say(f"device     {args.device}, {_precision(prepared)}, processes: {args.world_size}")
+    device, processes = prepared.args.device, prepared.args.world_size
+    say(f"device     {device}, {_precision(prepared)}, processes: {processes}")
     for line in _shares(prepared):
         say(line)
+    if isinstance(prepared, PreparedLoss):
+        for line in plan_lines(prepared):
+            say(line)
+        say(f"tracking   {_tracking(prepared)}")
+        return
+    args = prepared.args
     say(f"data       {recipe.data.title}: {len(prepared.train)} problems{_left_out(prepared)}")
     for line in source_lines(prepared.rows.train):
         say(f"           {line}")
@@ -55,6 +66,7 @@ def show_plan(prepared: Prepared, folder: Path, checkpoint: Path | None = None) 
         f"updates    {args.updates_per_generation:g} per generation batch, loss {args.loss_type}, "
         f"learning rate {args.learning_rate:g}"
     )
+    say(f"surrogate  {surrogate_of(args)}")
     say(
         "rewards    "
         + (", ".join(f"{reward.name} x {reward.weight:g}" for reward in recipe.rewards) or "none")
@@ -63,7 +75,7 @@ def show_plan(prepared: Prepared, folder: Path, checkpoint: Path | None = None) 
     say(f"tracking   {_tracking(prepared)}")
 
 
-def _shares(prepared: Prepared) -> list[str]:
+def _shares(prepared: Prepared | PreparedLoss) -> list[str]:
     """What is trained in the weights' place, and what is shared out over the processes."""
     adapter, engine = prepared.recipe.model.adapter, prepared.recipe.engine
     lines = [f"adapter    {name} {dict(options)}" for name, options in (adapter or {}).items()]
@@ -77,7 +89,7 @@ def _shares(prepared: Prepared) -> list[str]:
     return lines
 
 
-def show_deepspeed(prepared: Prepared) -> None:
+def show_deepspeed(prepared: Prepared | PreparedLoss) -> None:
     """The configuration that DeepSpeed gets, if it is used."""
     if prepared.args.deepspeed is not None:
         say(f"deepspeed\n{json.dumps(prepared.args.deepspeed, indent=2)}")
@@ -100,7 +112,7 @@ def set_line(problems: ProblemSet) -> str:
 def _when(recipe: Recipe, problems: ProblemSet) -> str:
     evaluation = recipe.evaluation
     assert evaluation is not None
-    return _every(evaluation.every_of(evaluation.sets[problems.name]))
+    return _every(evaluation.every_of(evaluation.sets[set_name(problems.name)]))
 
 
 def _every(steps: int) -> str:
@@ -115,11 +127,12 @@ def _show_interventions(prepared: Prepared) -> None:
         say(f"intervene  {link.config}")
         for need in needs:
             say(f"           needs {need}: {NEEDS[need]}")
-        if "old_entropy" in needs and prepared.args.updates_per_generation <= 1:
+        unscored = "old_entropy" in needs and prepared.args.updates_per_generation <= 1
+        if unscored or "old_statistics" in needs:
             say("           costs one scoring pass per generation batch")
 
 
-def _precision(prepared: Prepared) -> str:
+def _precision(prepared: Prepared | PreparedLoss) -> str:
     weights = prepared.recipe.model.dtype
     compute = "bfloat16" if prepared.args.bf16 else "float16" if prepared.args.fp16 else "float32"
     return f"{weights} weights, {compute} arithmetic"
@@ -154,10 +167,10 @@ def _dropped(left_out: list[str]) -> str:
     return f"dropped: {', '.join(left_out)}"
 
 
-def _tracking(prepared: Prepared) -> str:
+def _tracking(prepared: Prepared | PreparedLoss) -> str:
     tracking = prepared.recipe.tracking
     parts = [METRICS_FILE]
-    if tracking.rollouts:
+    if tracking.rollouts and prepared.recipe.loss is None:
         parts.append(f"{ROLLOUTS_FOLDER}/*.parquet")
     if tracking.wandb is not None:
         parts.append(f"Weights & Biases project {tracking.wandb.project}")

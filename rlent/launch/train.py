@@ -12,6 +12,8 @@ import transformers
 
 from rlent.checkpoints import make_universal
 from rlent.config import Recipe
+from rlent.evaluation import set_name
+from rlent.launch.loss_run import METRICS_IN_A_LINE, PreparedLoss, make_trainer, prepare_loss
 from rlent.launch.prepare import Prepared, held_out_length, prepare
 from rlent.launch.resume import (
     Start,
@@ -45,7 +47,7 @@ from rlent.trainer.callbacks import (
     WandbTracker,
     shield_trackers,
 )
-from rlent.trainer.losses import clip_level
+from rlent.trainer.losses import surrogate_of
 
 STATUS = {None: 0, signal.SIGINT: 130, signal.SIGTERM: 0}
 """Exit status by the signal that ended the run: what a shell expects after Ctrl-C, success after SIGTERM."""
@@ -68,7 +70,7 @@ def train(recipe: Recipe, *, resume: bool) -> int:
     restarted = any_rank(was_restarted())
     with recipe.source.locating():
         start = from_the_first(lambda: where_to_start(recipe, resume=resume, restarted=restarted))
-    prepared = prepare(recipe, start.folder)
+    prepared = (prepare if recipe.loss is None else prepare_loss)(recipe, start.folder)
     # Every rank must have read what there is before the first one changes it.
     state.wait_for_everyone()
     if was_split_otherwise(start, prepared.args):
@@ -78,16 +80,24 @@ def train(recipe: Recipe, *, resume: bool) -> int:
     # And none may write into the folder before it is made.
     state.wait_for_everyone()
 
-    held_out = _held_out(prepared)
-    interrupt = InterruptCallback()
-    measuring = [held_out, _evaluation(prepared, start.folder)]
-    log = _rollout_log(prepared, start.folder)
-    progress = ProgressCallback(recipe.name, log)
-    reporting = [HealthCallback(), MetricsCallback(MetricsFile(start.folder / METRICS_FILE))]
-    callbacks = [interrupt, *filter(None, measuring), *reporting, progress]
-    trainer = _trainer(prepared, log, callbacks)
-    for callback in filter(None, measuring):
-        callback.trainer = trainer
+    held_out = log = None
+    interrupt, metrics = (
+        InterruptCallback(),
+        MetricsCallback(MetricsFile(start.folder / METRICS_FILE)),
+    )
+    if isinstance(prepared, PreparedLoss):
+        progress = ProgressCallback(recipe.name, shown=METRICS_IN_A_LINE)
+        trainer = make_trainer(prepared, [interrupt, metrics, progress])
+    else:
+        held_out = _held_out(prepared)
+        measuring = [held_out, _evaluation(prepared, start.folder)]
+        log = _rollout_log(prepared, start.folder)
+        progress = ProgressCallback(recipe.name, log)
+        callbacks = [interrupt, *filter(None, measuring), HealthCallback(), metrics, progress]
+        trainer = _trainer(prepared, callbacks, log)
+        for callback in filter(None, measuring):
+            callback.trainer = trainer
+    _report_to(trainer, recipe, log)
     with closing(progress):
         trainer.train(
             resume_from_checkpoint=None if start.checkpoint is None else str(start.checkpoint)
@@ -101,7 +111,7 @@ def train(recipe: Recipe, *, resume: bool) -> int:
     return STATUS[interrupt.stopped_by]
 
 
-def _begin(prepared: Prepared, start: Start) -> None:
+def _begin(prepared: Prepared | PreparedLoss, start: Start) -> None:
     """Make the folder, or clear it for what will be done again; say what will happen."""
     recipe = prepared.recipe
     if start.checkpoint is None:
@@ -122,9 +132,9 @@ def _begin(prepared: Prepared, start: Start) -> None:
 
 
 def _conclude(
-    prepared: Prepared,
+    prepared: Prepared | PreparedLoss,
     folder: Path,
-    trainer: EntropyGRPOTrainer,
+    trainer: Any,
     held_out: HeldOutCallback | None,
     interrupt: InterruptCallback,
 ) -> None:
@@ -145,19 +155,15 @@ def _rollout_log(prepared: Prepared, folder: Path) -> RolloutLog | None:
         prepared.tokenizer,
         [reward.name for reward in recipe.rewards],
         args.process_index,
-        clip_level=clip_level(args),
+        surrogate=surrogate_of(args),
     )
 
 
 def _trainer(
-    prepared: Prepared, log: RolloutLog | None, callbacks: list[Any]
+    prepared: Prepared, callbacks: list[Any], log: RolloutLog | None
 ) -> EntropyGRPOTrainer:
-    from transformers.integrations.integration_utils import WandbCallback
-    from transformers.trainer_callback import PrinterCallback
-    from transformers.trainer_callback import ProgressCallback as HuggingFaceProgress
-
     recipe = prepared.recipe
-    trainer = EntropyGRPOTrainer(
+    return EntropyGRPOTrainer(
         prepared.model,
         [reward.function for reward in recipe.rewards],
         prepared.args,
@@ -168,13 +174,20 @@ def _trainer(
         peft_config=adapter_config(recipe.model.adapter),
         callbacks=callbacks,
     )
+
+
+def _report_to(trainer: Any, recipe: Recipe, log: RolloutLog | None) -> None:
+    """Put rlent's progress and trackers in the place of transformers' own."""
+    from transformers.integrations.integration_utils import WandbCallback
+    from transformers.trainer_callback import PrinterCallback
+    from transformers.trainer_callback import ProgressCallback as HuggingFaceProgress
+
     for replaced in (HuggingFaceProgress, PrinterCallback):
         trainer.remove_callback(replaced)
     if recipe.tracking.wandb is not None:
         trainer.remove_callback(WandbCallback)
         trainer.add_callback(WandbTracker(log))
     shield_trackers(trainer)
-    return trainer
 
 
 def _held_out(prepared: Prepared) -> HeldOutCallback | None:
@@ -194,7 +207,10 @@ def _evaluation(prepared: Prepared, folder: Path) -> EvaluationCallback | None:
     evaluation = prepared.recipe.evaluation
     if evaluation is None or not prepared.sets:
         return None
-    every = {name: evaluation.every_of(each) for name, each in evaluation.sets.items()}
+    every = {
+        each.name: evaluation.every_of(evaluation.sets[set_name(each.name)])
+        for each in prepared.sets
+    }
     return EvaluationCallback(prepared.sets, every=every, folder=folder / EVALUATION_FOLDER)
 
 

@@ -16,6 +16,8 @@ PANELS: tuple[tuple[str, dict[str, str]], ...] = (
             "forking_tokens/entropy_dropped": "dropped tokens",
         },
     ),
+    ("implied reward", {"rewards/chosen": "preferred", "rewards/rejected": "rejected"}),
+    ("log-probability of a completion (nats)", {"logps": "mean"}),
     ("completion length (tokens)", {"completions/mean_length": "mean length"}),
 )
 """Axis label, and the metrics drawn on it with the name each is shown under."""

@@ -7,6 +7,9 @@ completions fork. The engine is imported when it is first asked for, because it 
 from typing import TYPE_CHECKING, Any
 
 from rlent.rollout.branching import Branching, EntropySpike, FixedStep, LiveSequence, MeanEntropy
+from rlent.rollout.budgets import Budgets
+from rlent.rollout.decoding import Decoding, DecodingRule
+from rlent.rollout.forking import Forking, ForkingRule
 from rlent.rollout.records import Completion, Generation, Statistics
 from rlent.rollout.sampling import Sampling
 
@@ -15,9 +18,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Branching",
+    "Budgets",
     "Completion",
+    "Decoding",
+    "DecodingRule",
     "EntropySpike",
     "FixedStep",
+    "Forking",
+    "ForkingRule",
     "Generation",
     "LiveSequence",
     "MeanEntropy",

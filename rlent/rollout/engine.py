@@ -28,13 +28,15 @@ from typing import Any
 
 from rlent.errors import ConfigError
 from rlent.rollout.branching import Branching
+from rlent.rollout.decoding import Cautious, DecodingRule
 from rlent.rollout.models import check_model, generating
 from rlent.rollout.records import Generation
 from rlent.rollout.run import Run
 from rlent.rollout.sampling import Sampling
-from rlent.rollout.sequence import SequenceState
+from rlent.rollout.sequence import SequenceState, Start
 from rlent.rollout.stopping import Stopping
 from rlent.rollout.streams import sequence_key
+from rlent.rollout.trials import TrialRun
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +50,13 @@ class RolloutEngine:
     """A transformers causal language model, or a PEFT wrapper around one."""
     sampling: Sampling
     tokenizer: Any | None = None
-    """For stop strings alone."""
+    """For stop strings, and for rules that look at text."""
     max_live: int | None = None
     """Most sequences in the batch at once; None for all."""
     branching: Branching | None = None
     """Where completions fork; None for nowhere."""
+    decoding: DecodingRule | None = None
+    """What tokens are drawn from; None for what ``sampling`` says."""
 
     def __post_init__(self) -> None:
         check_model(self.model)
@@ -65,6 +69,12 @@ class RolloutEngine:
                 "stop strings are found in text, which needs the tokenizer",
                 key="rollout.stop_strings",
                 given=self.sampling.stop_strings,
+            )
+        if self.decoding is not None:
+            self.decoding.check(self.sampling)
+        if isinstance(self.decoding, Cautious) and self.tokenizer is None:
+            raise ConfigError(
+                "punctuation is found in text, which needs the tokenizer", key="decoding.cautious"
             )
 
     def generate(
@@ -81,30 +91,49 @@ class RolloutEngine:
             raise ConfigError(
                 "every prompt needs a completion", key="rollout.completions", given=completions
             )
-        for place, prompt in enumerate(prompts):
-            if len(prompt) == 0:
-                raise ConfigError(f"prompt {place} has no tokens", key="rollout.prompts")
-        stopping = Stopping.of(self.sampling, self.tokenizer)
-        sequences = self._sequences([tuple(prompt) for prompt in prompts], completions, seed, first)
-        with generating(self.model):
-            return Run(
-                self.model, self.sampling, stopping, self.max_live, self.branching, sequences
-            ).finish()
+        starts = [
+            Start(prompt=place, index=index, prompt_ids=tuple(ids))
+            for place, ids in enumerate(prompts)
+            for index in range(completions)
+        ]
+        return self.complete(starts, seed=seed, first=first)
 
-    def _sequences(
-        self, prompts: list[tuple[int, ...]], completions: int, seed: int, first: int
-    ) -> list[SequenceState]:
-        limits = self.sampling.limits(len(prompts) * completions)
+    def complete(self, starts: Sequence[Start], *, seed: int, first: int = 0) -> Generation:
+        """The completion of every start, whose (prompt, index) are distinct, by prompt and index.
+
+        Each has the random numbers of its prompt's place and its own index, as in ``generate``. What it shares with a
+        parent is run through the model again, once for all that share the same.
+        """
+        for start in starts:
+            if not start.prompt_ids:
+                raise ConfigError(f"prompt {start.prompt} has no tokens", key="rollout.prompts")
+        stopping = Stopping.of(self.sampling, self.tokenizer)
+        sequences = self._sequences(starts, seed, first)
+        with generating(self.model):
+            return self._run(stopping, sequences).finish()
+
+    def _run(self, stopping: Stopping, sequences: Sequence[SequenceState]) -> Run:
+        settings = (
+            self.model,
+            self.sampling,
+            stopping,
+            self.max_live,
+            self.branching,
+            sequences,
+            self.decoding,
+        )
+        if isinstance(self.decoding, Cautious):
+            return TrialRun(*settings, rule=self.decoding, tokenizer=self.tokenizer)
+        return Run(*settings)
+
+    def _sequences(self, starts: Sequence[Start], seed: int, first: int) -> list[SequenceState]:
         places: dict[tuple[int, ...], int] = {}
         return [
-            SequenceState(
-                prompt=prompt,
-                index=index,
-                prompt_ids=ids,
-                same_as=places.setdefault(ids, prompt),
-                key=sequence_key(seed, first + prompt, index),
-                limit=limits[prompt * completions + index],
+            SequenceState.begin(
+                start,
+                same_as=places.setdefault(start.context, len(places)),
+                key=sequence_key(seed, first + start.prompt, start.index),
+                limit=limit,
             )
-            for prompt, ids in enumerate(prompts)
-            for index in range(completions)
+            for start, limit in zip(starts, self.sampling.limits(len(starts)), strict=True)
         ]

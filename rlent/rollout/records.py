@@ -44,6 +44,8 @@ class Statistics:
     """Forward passes of one token per live sequence."""
     prefill_tokens: int
     """Tokens of the distinct prompts, without padding."""
+    discarded_tokens: int = 0
+    """Tokens drawn and not kept: those of continuations that a rule tried."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,7 +1,7 @@
 """The loop of the engine: admit, draw, fork, retire, decode."""
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 from rlent.errors import RlentError
 from rlent.rollout.branching import Branching
 from rlent.rollout.cache import Prefix, RolloutCache
+from rlent.rollout.decoding import DecodingRule
 from rlent.rollout.models import check_filled, layer_count
 from rlent.rollout.records import Completion, FinishReason, Generation, Statistics
 from rlent.rollout.sampling import Draw, Sampling, draw
@@ -31,9 +32,10 @@ class Run:
         max_live: int | None,
         branching: Branching | None,
         sequences: Sequence[SequenceState],
+        decoding: DecodingRule | None = None,
     ) -> None:
         self.model, self.sampling, self.stopping = model, sampling, stopping
-        self.max_live, self.branching = max_live, branching
+        self.max_live, self.branching, self.decoding = max_live, branching, decoding
         self.waiting = deque(sequences)
         self.live: list[SequenceState] = []
         self.cache = RolloutCache(layer_count(model))
@@ -54,14 +56,20 @@ class Run:
             self._end_beyond_budget()
             self._sample()
             self._decode()
+        sampled, discarded = self.sampled()
         return Generation(
             completions=tuple(sorted(self.done, key=lambda done: (done.prompt, done.index))),
             statistics=Statistics(
-                sampled_tokens=self.spent.total(),
+                sampled_tokens=sampled,
                 decode_steps=self.decode_steps,
                 prefill_tokens=self.prefill_tokens,
+                discarded_tokens=discarded,
             ),
         )
+
+    def sampled(self) -> tuple[int, int]:
+        """Tokens drawn and kept, and tokens drawn and not kept."""
+        return self.spent.total(), 0
 
     def _admit(self) -> None:
         """Waiting sequences take the free places."""
@@ -69,7 +77,9 @@ class Run:
         new = [self.waiting.popleft() for _ in range(min(free, len(self.waiting)))]
         if not new:
             return
-        self._prefill({one.same_as: one.prompt_ids for one in new if one.prefix is None})
+        self._prefill(
+            {one.same_as: (*one.prompt_ids, *one.tokens) for one in new if one.prefix is None}
+        )
         prefixes = [one.prefix or self.prompts[one.same_as] for one in new]
         self.cache.admit(prefixes)
         self.logits = torch.stack([*self.logits, *(prefix.logits for prefix in prefixes)])
@@ -136,8 +146,16 @@ class Run:
         if not self.live:
             return
         uniforms = torch.tensor([one.uniform for one in self.live], dtype=torch.float64)
+        positions = torch.tensor([one.step for one in self.live])
         device = self.logits.device
-        drawn = draw(self.logits, self.sampling, self._seen().to(device), uniforms.to(device))
+        drawn = draw(
+            self.logits,
+            self.sampling,
+            self._seen().to(device),
+            uniforms.to(device),
+            positions.to(device),
+            self.decoding,
+        )
         numbers = _on_host(drawn)
         if self.branching is not None:
             self._fork(self.branching, numbers)
@@ -193,14 +211,25 @@ class Run:
         self._retire(beyond)
 
     def _retire(self, finished: dict[int, FinishReason]) -> None:
-        """Finished rows leave; the last row takes the place of each, in the cache as in ``live``."""
+        """Finished rows leave, and their sequences are done."""
+        ended: list[tuple[SequenceState, FinishReason]] = [
+            (self.live[row], reason) for row, reason in finished.items()
+        ]
+        self._drop(finished)
+        for one, reason in ended:
+            self._ended(one, reason)
+
+    def _ended(self, one: SequenceState, reason: FinishReason) -> None:
+        self.done.append(one.completion(reason))
+
+    def _drop(self, leaving: Collection[int]) -> None:
+        """These rows leave; the last row takes the place of each, in the cache as in ``live``."""
         rows = list(range(len(self.live)))
-        for row in sorted(finished, reverse=True):
-            self.done.append(self.live[row].completion(finished[row]))
+        for row in sorted(leaving, reverse=True):
             self.cache.drop(row)
             rows[row] = rows[-1]
             rows.pop()
-        if finished:
+        if leaving:
             self.live = [self.live[row] for row in rows]
             self.logits = self.logits[rows]
 

@@ -10,6 +10,7 @@ penalised logit is taken; the full distribution is then noted at temperature 1.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -106,22 +107,50 @@ class Draw:
     truncated_log_probs: Float[Tensor, " b"]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """What a decoding rule sees of the live sequences, a row each."""
+
+    scores: Float[Tensor, "b v"]
+    """Logits after the repetition penalty, not divided by the temperature."""
+    entropies: Float[Tensor, " b"]
+    """Nats, of the full distribution: those of ``Completion``."""
+    positions: Int[Tensor, " b"]
+    """Number of tokens drawn before."""
+    sampling: Sampling
+
+
+Rule = Callable[[Step], Float[Tensor, "b v"]]
+"""Log-probabilities of the distribution that the token is drawn from; -inf where it cannot be."""
+
+
 def draw(
     logits: Float[Tensor, "b v"],
     sampling: Sampling,
     seen: Int[Tensor, "b s"],
     uniforms: Float64[Tensor, " b"],
+    positions: Int[Tensor, " b"] | None = None,
+    rule: Rule | None = None,
 ) -> Draw:
     """The tokens at ``uniforms`` of their distributions.
 
-    ``seen`` holds the tokens that the repetition penalty is about, each row padded with tokens of its own.
+    ``seen`` holds the tokens that the repetition penalty is about, each row padded with tokens of its own. A ``rule``
+    is told the ``positions`` and says what the tokens are drawn from; what is noted of the full distribution is the
+    same with and without it.
     """
     log_probs = _tempered(logits, sampling).log_softmax(-1)
     probs = log_probs.exp()
+    entropies = nats(probs, log_probs)
     drawn_from, drawn_probs = log_probs, probs
-    if sampling.repetition_penalty != 1 or sampling.truncates:
+    if rule is not None or sampling.repetition_penalty != 1 or sampling.truncates:
         scores = penalise(logits, seen, sampling.repetition_penalty)
-        drawn_from = scores if sampling.greedy else truncated(scores, sampling).log_softmax(-1)
+        if rule is not None:
+            assert positions is not None
+            drawn_from = rule(
+                Step(scores=scores, entropies=entropies, positions=positions, sampling=sampling)
+            )
+        else:
+            drawn_from = scores if sampling.greedy else truncated(scores, sampling).log_softmax(-1)
         drawn_probs = drawn_from.exp()
     tokens = drawn_from.argmax(-1) if sampling.greedy else pick(drawn_probs, uniforms)
     column = tokens.unsqueeze(1)
@@ -129,7 +158,7 @@ def draw(
     return Draw(
         tokens=tokens,
         log_probs=chosen,
-        entropies=nats(probs, log_probs),
+        entropies=entropies,
         truncated_log_probs=(
             torch.zeros_like(chosen) if sampling.greedy else drawn_from.gather(1, column).squeeze(1)
         ),
@@ -148,7 +177,11 @@ def penalise(
 
 def truncated(scores: Float[Tensor, "b v"], sampling: Sampling) -> Float[Tensor, "b v"]:
     """``scores / temperature``, -inf where a token may not be drawn."""
-    scores = _tempered(scores, sampling)
+    return keep(_tempered(scores, sampling), sampling)
+
+
+def keep(scores: Float[Tensor, "b v"], sampling: Sampling) -> Float[Tensor, "b v"]:
+    """Scores that have been divided by a temperature, -inf where a token may not be drawn."""
     if sampling.top_k > 0:
         scores = keep_top_k(scores, sampling.top_k)
     if sampling.top_p < 1:

@@ -1,6 +1,6 @@
 """The state of one sequence while it is being sampled."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -10,13 +10,31 @@ from rlent.rollout.records import Completion, FinishReason
 from rlent.rollout.streams import fork_key, uniform
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Start:
+    """Where a completion begins: at its prompt, or after the first ``step`` tokens of another one of it."""
+
+    prompt: int
+    index: int
+    prompt_ids: tuple[int, ...]
+    parent: Completion | None = None
+    step: int = 0
+
+    @property
+    def context(self) -> tuple[int, ...]:
+        """Tokens before the first own one."""
+        if self.parent is None:
+            return self.prompt_ids
+        return (*self.prompt_ids, *self.parent.token_ids[: self.step].tolist())
+
+
 @dataclass(kw_only=True, eq=False)
 class SequenceState:
     prompt: int
     index: int
     prompt_ids: tuple[int, ...]
     same_as: int
-    """Place of the first prompt that is equal to this one's."""
+    """Number of the tokens that it begins with: equal ones have the same number."""
     key: bytes
     """Of its random numbers, see ``streams``."""
     limit: int
@@ -29,6 +47,35 @@ class SequenceState:
     log_probs: list[float] = field(default_factory=list)
     entropies: list[float] = field(default_factory=list)
     truncated_log_probs: list[float] = field(default_factory=list)
+
+    @classmethod
+    def begin(cls, start: Start, *, same_as: int, key: bytes, limit: int) -> "SequenceState":
+        """With what is known of the shared tokens."""
+        parent = start.parent
+        if parent is None:
+            return cls(
+                prompt=start.prompt,
+                index=start.index,
+                prompt_ids=start.prompt_ids,
+                same_as=same_as,
+                key=key,
+                limit=limit,
+            )
+        shared = slice(start.step)
+        return cls(
+            prompt=start.prompt,
+            index=start.index,
+            prompt_ids=start.prompt_ids,
+            same_as=same_as,
+            key=key,
+            limit=limit,
+            parent=parent.index,
+            branch_step=start.step,
+            tokens=parent.token_ids[shared].tolist(),
+            log_probs=parent.log_probs[shared].tolist(),
+            entropies=parent.entropies[shared].tolist(),
+            truncated_log_probs=parent.truncated_log_probs[shared].tolist(),
+        )
 
     @property
     def order(self) -> tuple[int, int]:
@@ -52,6 +99,23 @@ class SequenceState:
         self.log_probs.append(log_prob)
         self.entropies.append(entropy)
         self.truncated_log_probs.append(truncated)
+
+    def trial(self, key: bytes, prefix: Prefix) -> "SequenceState":
+        """The same so far, with other random numbers from here on."""
+        return replace(
+            self,
+            key=key,
+            prefix=prefix,
+            tokens=list(self.tokens),
+            log_probs=list(self.log_probs),
+            entropies=list(self.entropies),
+            truncated_log_probs=list(self.truncated_log_probs),
+        )
+
+    def take_over(self, trial: "SequenceState") -> None:
+        """Go on with the tokens of a trial."""
+        self.tokens, self.log_probs = trial.tokens, trial.log_probs
+        self.entropies, self.truncated_log_probs = trial.entropies, trial.truncated_log_probs
 
     def fork(self, index: int, prefix: Prefix) -> "SequenceState":
         return SequenceState(

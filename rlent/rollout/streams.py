@@ -5,7 +5,9 @@ no other sequence, on no order and on no state::
 
     key of a completion = hash(seed, index of its prompt, index of the completion)
     key of a fork       = hash(key of its parent, branch step)
+    key of a trial      = hash(key of its sequence, step, number of the trial)
     uniform at step t   = the upper 53 bits of hash(key, t), as a multiple of 2^-53
+    chance at place t   = the same of another hash of key and t
 """
 
 from hashlib import blake2b
@@ -22,7 +24,20 @@ def fork_key(parent: bytes, step: int) -> bytes:
     return blake2b(b"fork %d" % step, key=parent, digest_size=_KEY_BYTES).digest()
 
 
+def trial_key(parent: bytes, step: int, number: int) -> bytes:
+    return blake2b(b"trial %d %d" % (step, number), key=parent, digest_size=_KEY_BYTES).digest()
+
+
+def chance(key: bytes, place: int) -> float:
+    """In [0, 1), never 1: for a choice about the sequence that draws no token."""
+    return _number(blake2b(b"chance %d" % place, key=key, digest_size=8).digest())
+
+
 def uniform(key: bytes, step: int) -> float:
     """In [0, 1), never 1."""
-    bits = int.from_bytes(blake2b(b"token %d" % step, key=key, digest_size=8).digest(), "big")
+    return _number(blake2b(b"token %d" % step, key=key, digest_size=8).digest())
+
+
+def _number(digest: bytes) -> float:
+    bits = int.from_bytes(digest, "big")
     return (bits >> (64 - _FLOAT_BITS)) * 2.0**-_FLOAT_BITS

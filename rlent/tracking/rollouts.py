@@ -2,8 +2,8 @@
 
 A row is a completion. Its lists have one entry per completion token: ``token`` (text), ``token_id``, ``logp`` and
 ``entropy`` (nats) of the policy in its first update on the rollout, ``selected``, ``advantage`` and ``weight`` as the
-surrogate saw them. Where the log was told whose ratio the loss clips, ``clipped`` says that the token was clipped in
-some update on the rollout, and ``preserved`` that a share of its gradient was kept then.
+surrogate saw them. Where the log was given a surrogate that clips, ``clipped`` says that the token was clipped in some
+update on the rollout, and ``preserved`` that a share of its gradient was kept then.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,8 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from torch import Tensor
 
-from rlent.numerics import fill, safe_ratio
-from rlent.surrogates import Level, clipped_sides, ratio_exponent
+from rlent.surrogates import Sides, Surrogate
 from rlent.types import Rollouts, Signal, Tokens
 
 PART = "reward/"
@@ -37,7 +36,7 @@ class RolloutLog:
     Args:
         folder: created when the first batch is written.
         reward_names: names of the columns of ``Rollouts.reward_parts``; none where an intervention makes the reward.
-        clip_level: whose ratio the loss clips; None where it does not clip, and then there are no columns about it.
+        surrogate: the one that is trained with; without one, or where it does not clip, there are no columns about it.
     """
 
     def __init__(
@@ -47,13 +46,13 @@ class RolloutLog:
         reward_names: Sequence[str],
         rank: int = 0,
         *,
-        clip_level: Level | None = None,
+        surrogate: Surrogate | None = None,
     ) -> None:
         self.folder = folder
         self._tokenizer = tokenizer
         self._reward_names = tuple(reward_names)
         self._rank = rank
-        self._clip_level: Level | None = clip_level
+        self._surrogate = surrogate
         self._rows: dict[int, dict[str, Any]] = {}
         self._step = -1
         self._batch = 0
@@ -74,8 +73,9 @@ class RolloutLog:
             columns = _columns(tokens, signal)
             for i, row in fresh:
                 self._rows[row] |= {name: v[i][mask[i]].tolist() for name, v in columns.items()}
-        if self._clip_level is not None:
-            self._add_clipping(rows, mask, _clipping(tokens, signal, self._clip_level))
+        sides = None if self._surrogate is None else self._surrogate.clipped(tokens, signal)
+        if sides is not None:
+            self._add_clipping(rows, mask, _clipping(signal, sides))
 
     def _add_clipping(self, rows: Tensor, mask: Tensor, clipping: dict[str, Tensor]) -> None:
         for i, row in enumerate(rows.tolist()):
@@ -132,9 +132,8 @@ def _columns(tokens: Tokens, signal: Signal) -> dict[str, Tensor]:
     return {name: values.detach().cpu() for name, values in columns.items()}
 
 
-def _clipping(tokens: Tokens, signal: Signal, level: Level) -> dict[str, Tensor]:
-    ratio = safe_ratio(ratio_exponent(tokens, level))
-    below, above = clipped_sides(ratio, fill(signal.advantage, tokens.mask), signal)
+def _clipping(signal: Signal, sides: Sides) -> dict[str, Tensor]:
+    below, above = sides
     preserved = (below & (signal.keep_low > 0)) | (above & (signal.keep_high > 0))
     return {"clipped": (below | above).cpu(), "preserved": preserved.cpu()}
 

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rlent.trainer.trl_contract import MULTIMODAL
+
 Batch = dict[str, Any]
 """TRL's generation batch or micro-batch: tensors by name, rows first."""
 
@@ -16,6 +18,11 @@ def loss_mask(batch: Batch) -> Tensor:
     if "tool_mask" in batch:
         mask = mask & batch["tool_mask"].bool()
     return mask & batch["kept"].unsqueeze(1) if "kept" in batch else mask
+
+
+def has_images(batch: Batch) -> bool:
+    """Whether it holds entries whose rows are images or patches of them, which rlent neither sorts nor splits."""
+    return any(name in batch for name in MULTIMODAL)
 
 
 def truncated(batch: Batch, ends: Sequence[int]) -> Tensor:

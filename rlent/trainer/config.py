@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass, field, fields
 from math import gcd
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 from trl.trainer.grpo_config import GRPOConfig
 
 from rlent.errors import ConfigError
 from rlent.objective import LOSS_TYPES
-from rlent.surrogates import Level
+from rlent.rollout import Budgets
+from rlent.trainer.losses import as_entry, ratio_bounds, refuse_unread, surrogate_of
 
 OWNED: dict[str, str] = {
     "top_entropy_quantile": "use the intervention forking_tokens: {fraction: ...}; its denominator is a choice",
@@ -25,8 +26,8 @@ class EntropyGRPOConfig(GRPOConfig):
     """Every option of ``trl.GRPOConfig`` with TRL's defaults, and rlent's own, which change speed and not results.
 
     Raises:
-        ConfigError: an option that an intervention owns is set, the loss type is not supported, or ``delta`` is not
-            above ``1 + epsilon_high`` or has no effect.
+        ConfigError: an option that an intervention owns is set, the loss type or the surrogate is unknown or
+            misconfigured, or an option of TRL is set that the surrogate does not read.
     """
 
     rollout_engine: Literal["native", "transformers"] = field(
@@ -39,6 +40,34 @@ class EntropyGRPOConfig(GRPOConfig):
         default=None,
         metadata={
             "help": "Most completions that rlent's engine holds in memory at once; all by default."
+        },
+    )
+    decoding: dict[str, Any] | None = field(
+        default=None,
+        metadata={
+            "help": "What tokens are drawn from beyond temperature and truncation, by rlent's engine alone: one rule "
+            "of `rlent.rollout.decoding` with its options, as in `{'typical': {'mass': 0.95}}`."
+        },
+    )
+    branching: dict[str, Any] | None = field(
+        default=None,
+        metadata={
+            "help": "How a prompt's completions fork in training, by rlent's engine alone: one rule of "
+            "`rlent.rollout.forking` with its options, as in `{'critical_token': {'n1': 4, 'n2': 3}}`."
+        },
+    )
+    budgets: dict[str, Any] | None = field(
+        default=None,
+        metadata={
+            "help": "Cut thinking at token budgets and write summaries from each cut: the fields of "
+            "`rlent.rollout.Budgets`. `num_generations` counts the traces. Only with `rollout_engine: native`."
+        },
+    )
+    surrogate: Any = field(
+        default=None,
+        metadata={
+            "help": "The policy-gradient surrogate in place of the loss type's own: a name, or `{name: {options}}`. "
+            "The loss type still says how it is averaged."
         },
     )
     sort_by_length: bool = field(
@@ -89,24 +118,8 @@ class EntropyGRPOConfig(GRPOConfig):
                     given=getattr(self, name),
                     remedy=remedy,
                 )
-        if self.loss_type not in LOSS_TYPES:
-            raise ConfigError(
-                "the loss type is not supported",
-                key="trainer.loss_type",
-                expected=", ".join(LOSS_TYPES),
-                given=self.loss_type,
-                choices=LOSS_TYPES,
-            )
-        levels = get_args(Level)
-        if self.importance_sampling_level not in levels:
-            raise ConfigError(
-                "not a level of the ratio",
-                key="trainer.importance_sampling_level",
-                expected=", ".join(levels),
-                given=self.importance_sampling_level,
-                choices=levels,
-            )
-        self._check_delta()
+        self._check_surrogate()
+        self._check_budgets()
         self._check_micro_batches()
         if self.rollout_engine == "native" and not self.ds3_gather_for_generation:
             raise ConfigError(
@@ -117,23 +130,44 @@ class EntropyGRPOConfig(GRPOConfig):
                 remedy="leave it true, or use rollout.engine: vllm",
             )
 
-    def _check_delta(self) -> None:
-        if self.delta is None:
-            return
-        if LOSS_TYPES[self.loss_type].surrogate != "ppo":
+    def _check_surrogate(self) -> None:
+        self.surrogate = as_entry(self.surrogate)
+        defaults = {option.name: option.default for option in fields(self)}
+        refuse_unread(self, lambda option: getattr(self, option) != defaults[option])
+        ratio_bounds(self)
+        correction = self.use_vllm and self.vllm_importance_sampling_correction
+        if correction and not surrogate_of(self).takes_sampling_correction:
             raise ConfigError(
-                f"delta has no effect on loss_type {self.loss_type}",
-                key="trainer.delta",
-                given=self.delta,
-                remedy="remove it, or use a clipped loss such as grpo or dapo",
+                "the surrogate takes no correction for the probabilities of the sampler",
+                key="trainer.vllm_importance_sampling_correction",
+                given=True,
+                expected="false",
             )
-        high = self.epsilon if self.epsilon_high is None else self.epsilon_high
-        if self.delta <= 1.0 + high:
+
+    def _check_budgets(self) -> None:
+        budgets = self.thinking_budgets
+        if budgets is None:
+            return
+        if self.use_vllm or self.rollout_engine != "native":
             raise ConfigError(
-                "delta must be above the upper clip bound, where the dual clip begins",
-                key="trainer.delta",
-                expected=f"more than {1.0 + high}",
-                given=self.delta,
+                "only rlent's engine cuts thinking at budgets",
+                key="rollout.budgets",
+                remedy="use rollout.engine: native",
+            )
+        if self.mask_truncated_completions:
+            raise ConfigError(
+                "a row is a summary, and the last one of a trace would take the thinking with it",
+                key="trainer.mask_truncated_completions",
+                given=True,
+                expected="false with rollout.budgets",
+            )
+        longest = budgets.levels[-1] + budgets.summary_length
+        if longest > self.max_completion_length:
+            raise ConfigError(
+                "thinking and summary are longer than a completion may be",
+                key="trainer.max_completion_length",
+                given=self.max_completion_length,
+                expected=f"{longest} and what is forced between them, at least",
             )
 
     def _check_micro_batches(self) -> None:
@@ -148,6 +182,16 @@ class EntropyGRPOConfig(GRPOConfig):
                 given=self.tokens_per_micro_batch,
                 remedy="remove it, or set trainer.loss_type to dapo",
             )
+
+    @property
+    def thinking_budgets(self) -> Budgets | None:
+        """``budgets`` with their defaults. Raises ConfigError for one that is not possible."""
+        if self.budgets is None:
+            return None
+        try:
+            return Budgets(**{**self.budgets, "levels": tuple(self.budgets.get("levels", ()))})
+        except (TypeError, ValueError) as error:
+            raise ConfigError(str(error), key="rollout.budgets", given=self.budgets) from error
 
     @property
     def averages_micro_batches(self) -> bool:

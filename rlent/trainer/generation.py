@@ -2,51 +2,41 @@
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
-from trl.models.utils import unwrap_model_for_generation
 
 from rlent.advantages import group_advantages
 from rlent.errors import ConfigError, RewardError
-from rlent.interventions import Chain
 from rlent.interventions.stages import Mean, OnAdvantages, OnFilter, OnRewards, OnSelect
+from rlent.objective import Objective
 from rlent.tracking import RolloutLog
-from rlent.trainer.batches import Batch, loss_mask, truncated
-from rlent.trainer.micro_batch_trainer import MicroBatchTrainer
-from rlent.trainer.native_rollout import Captured, NativeRollout, sampling_of
+from rlent.trainer.batches import Batch, has_images, loss_mask, truncated
+from rlent.trainer.engine_trainer import EngineTrainer
 from rlent.trainer.reference import reference_policy
 from rlent.trainer.refill import FreshPrompts, empty_groups, fill_groups, without_given_up
-from rlent.trainer.trl_contract import MULTIMODAL
 from rlent.types import Rollouts, Selection
 
-ROLLOUTS_ONLY = ("reward_parts", "truncated", "texts", "answers")
+ROLLOUTS_ONLY = ("reward_parts", "truncated", "texts", "answers", "budgets")
 """Entries of a generation batch that its micro-batches do not need."""
 
 
-class RolloutTrainer(MicroBatchTrainer):
+class RolloutTrainer(EngineTrainer):
     """The trainer with the stages of a chain that run once per generation batch."""
 
-    chain: Chain
     rollout_log: RolloutLog | None
+    objective: Objective
 
     # TRL annotates these more loosely than it fills them.
-    num_generations: Any
     num_generations_eval: Any
     scale_rewards: Any
-    _tokenizer: Any
 
-    _scored: list[tuple[Tensor, Tensor]]
-    """Log-probabilities and entropies of the scoring passes since the last generation."""
     _reward_parts: Tensor
     """Rewards by function of all ranks' completions of the last generation."""
     _fresh_prompts: FreshPrompts | None
     """Where prompts come from when groups are replaced."""
-    _native: NativeRollout | None
-    """rlent's engine, if it is the one that generates."""
-    _captured: Captured | None
-    """What the engine noted of the completions that are being scored."""
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> Batch:
         with self._timed("rollout"):
@@ -73,7 +63,7 @@ class RolloutTrainer(MicroBatchTrainer):
         if self.rollout_log is not None and self._mode == "train":
             self.rollout_log.start(rollouts)
         for name in ROLLOUTS_ONLY:
-            del batch[name]
+            batch.pop(name, None)
         return self._counted(batch, rollouts, keep) if self._mode == "train" else batch
 
     @property
@@ -84,6 +74,8 @@ class RolloutTrainer(MicroBatchTrainer):
         """Generate once; the batch with rewards after ``on_rewards``, and the rows that ``on_filter`` keeps."""
         self._scored.clear()
         self._captured = None
+        budgets = self._cutting
+        inputs = inputs if budgets is None else budgets.repeated(inputs)
         batch = super()._generate_and_score_completions(inputs)
         batch |= self._described(batch, inputs)
         if self._mode == "train":
@@ -102,6 +94,14 @@ class RolloutTrainer(MicroBatchTrainer):
     def _described(self, batch: Batch, inputs: list[dict[str, Any]]) -> Batch:
         """What the rollouts hold beyond TRL's batch, a row per completion."""
         rows = len(batch["completion_ids"])
+        if (budgets := self._cutting) is not None:
+            ids = batch["completion_ids"]
+            tree = budgets.tree(ids.size(1), ids.device)
+            batch |= {"budgets": tree, "tool_mask": (tree.segment >= 0).long()}
+            batch["num_items_in_batch"] = self.reduce.sum(loss_mask(batch).sum())
+        if (own := self._own_tokens(batch["completion_ids"])) is not None:
+            batch["tool_mask"] = own.long()
+            batch["num_items_in_batch"] = self.reduce.sum(loss_mask(batch).sum())
         first = self.accelerator.process_index * rows
         parts = self._reward_parts[first : first + rows]
         weights = self.reward_weights.to(parts.device)
@@ -115,6 +115,7 @@ class RolloutTrainer(MicroBatchTrainer):
             "texts": self._decoded(ids) if "texts" in needs else None,
             "answers": [row["answer"] for row in inputs] if "answer" in inputs[0] else None,
         }
+        further |= self._old_statistics(batch)
         old_logp, old_entropy = self._old_scores(batch)
         if old_entropy is not None:
             further |= {"old_logp": old_logp, "old_entropy": old_entropy}
@@ -126,6 +127,13 @@ class RolloutTrainer(MicroBatchTrainer):
     def _decoded(self, ids: Tensor) -> list[str]:
         return self._tokenizer.batch_decode(ids, skip_special_tokens=True)
 
+    @cached_property
+    def _vocabulary(self) -> tuple[str, ...]:
+        """The text of every token, by its number."""
+        return tuple(
+            self._tokenizer.batch_decode([[number] for number in range(len(self._tokenizer))])
+        )
+
     def _rollouts(self, batch: Batch, keep: Tensor) -> Rollouts:
         texts, answers = batch["texts"], batch["answers"]
         return Rollouts(
@@ -136,6 +144,7 @@ class RolloutTrainer(MicroBatchTrainer):
             old_logp=batch.get("old_per_token_logps", batch.get("old_logp")),
             old_entropy=batch.get("old_entropy"),
             ref_logp=batch.get("ref_per_token_logps"),
+            old_statistics=self._old_statistics_of(batch),
             texts=None if texts is None else tuple(texts),
             reward_parts=batch["reward_parts"],
             reward_names=tuple(self.reward_func_names),
@@ -143,12 +152,32 @@ class RolloutTrainer(MicroBatchTrainer):
             truncated=batch["truncated"],
             answers=None if answers is None else tuple(answers),
             step=self.state.global_step,
+            budgets=batch.get("budgets"),
+            vocabulary=self._vocabulary if "vocabulary" in self.chain.needs else None,
+            prompt_mask=batch["prompt_mask"].bool(),
+            train=self._mode == "train",
             reduce=self.reduce,
+        )
+
+    def _prompts_to_draw(self) -> FreshPrompts | None:
+        if self.chain.resample_rounds == 0:
+            return None
+        if not hasattr(self.train_dataset, "__getitem__"):
+            raise ConfigError(
+                "groups can only be replaced from a dataset that can be indexed",
+                key="data",
+                remedy="load the data as a map-style dataset",
+            )
+        return FreshPrompts(
+            self.train_dataset,
+            seed=self.args.seed,
+            rank=self.accelerator.process_index,
+            world_size=self.accelerator.num_processes,
         )
 
     def _refill(self, batch: Batch, keep: Tensor) -> tuple[Batch, Tensor]:
         """Generate from other prompts until no group is empty on any rank, or the rounds are used up."""
-        if any(name in batch for name in MULTIMODAL):
+        if has_images(batch):
             raise ConfigError(
                 "completions can only be given up in text-only training", key="interventions"
             )
@@ -187,7 +216,9 @@ class RolloutTrainer(MicroBatchTrainer):
         args = self.args
         # Their log-probabilities and entropies must be known, or the metrics would not cover all tokens.
         known = rollouts.old_logp is not None and rollouts.old_entropy is not None
-        needed = self.chain.reads_idle_rollouts or self.beta != 0.0 or args.averages_micro_batches
+        pulls = self.objective.surrogate.learns_without_advantage
+        read = self.chain.reads_idle_rollouts or self.beta != 0.0
+        needed = read or pulls or args.averages_micro_batches or has_images(batch)
         if not args.skip_idle_rollouts or needed or not known or args.off_policy_mask_threshold:
             return None
         advantage = batch["advantages"]
@@ -207,6 +238,8 @@ class RolloutTrainer(MicroBatchTrainer):
     def _calculate_rewards(
         self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any
     ) -> Tensor:
+        if (budgets := self._cutting) is not None:
+            completions, completion_ids_list = budgets.judged(completions)
         with self._timed("rewards"):
             parts = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         assert isinstance(parts, Tensor)
@@ -215,109 +248,6 @@ class RolloutTrainer(MicroBatchTrainer):
                 raise RewardError(f"the reward {name} is infinite for a completion")
         self._reward_parts = parts
         return parts
-
-    def _generate_single_turn(self, prompt_ids: Any, images: Any, *args: Any, **kwargs: Any) -> Any:
-        # Without one outer context, autocast would round every weight anew for every token.
-        with self.accelerator.autocast():
-            if self._native is None:
-                return super()._generate_single_turn(prompt_ids, images, *args, **kwargs)
-            if images is not None:
-                raise ConfigError(
-                    "rlent's engine generates from text alone",
-                    key="rollout.engine",
-                    remedy="use rollout.engine: transformers",
-                )
-            return self._generate_natively(self._native, prompt_ids), None
-
-    def _generate_natively(
-        self, native: NativeRollout, prompt_ids: list[list[int]]
-    ) -> list[list[int]]:
-        with self.whole_model() as model:
-            generation = native.generate(model, prompt_ids, self.state.global_step)
-        # With tools, a completion is put together from several turns, and scored as a whole.
-        self._captured = None if self.tools else Captured.of(generation)
-        return [completion.token_ids.tolist() for completion in generation.completions]
-
-    def whole_model(self) -> AbstractContextManager[Any]:
-        """The policy outside of its wrappers, with all its weights, also where ranks hold only their parts."""
-        wrapped: Any = self.model_wrapped
-        return unwrap_model_for_generation(
-            wrapped,
-            self.accelerator,
-            gather_deepspeed3_params=self.args.ds3_gather_for_generation,
-            gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
-        )
-
-    def _native_rollout(self) -> NativeRollout | None:
-        if self.use_vllm or self.args.rollout_engine != "native":
-            return None
-        return NativeRollout(
-            args=self.args,
-            sampling=sampling_of(self.args, self.eos_token_ids),
-            tokenizer=self._tokenizer,
-            rank=self.accelerator.process_index,
-        )
-
-    # Scores -----------------------------------------------------------------------------------------------------
-
-    def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
-        """Score as TRL does, and remember the entropies of a scoring pass: the head gives both at once."""
-        width, device = args[3], args[1].device
-        if (captured := self._take_captured(width, device)) is not None:
-            return *captured, None
-        kwargs["compute_entropy"] = True
-        logp, entropy, aux_loss = super()._get_per_token_logps_and_entropies(*args, **kwargs)
-        if not torch.is_grad_enabled():
-            self._scored.append((logp, entropy))
-        return logp, entropy, aux_loss
-
-    def _take_captured(self, width: int, device: torch.device) -> tuple[Tensor, Tensor] | None:
-        """The engine's scores in place of TRL's scoring pass, which comes before any other of a generation batch."""
-        args = self.args
-        scored_by_trl = (
-            args.gradient_accumulation_steps % (args.steps_per_generation * args.num_iterations)
-            != 0
-        )
-        if torch.is_grad_enabled() or self._captured is None or not scored_by_trl:
-            return None
-        if self._scored:
-            return None
-        self._scored.append(self._captured.padded(width, device))
-        return self._scored[0]
-
-    def _score(self, model: Any, inputs: Batch, rows: int | None = None) -> tuple[Tensor, Tensor]:
-        """Log-probability and entropy of every completion token, ``rows`` completions at a time."""
-        ids, attended = inputs["completion_ids"], inputs["completion_mask"]
-        logp, entropy, _ = self._get_per_token_logps_and_entropies(
-            model,
-            torch.cat([inputs["prompt_ids"], ids], dim=1),
-            torch.cat([inputs["prompt_mask"], attended], dim=1),
-            ids.size(1),
-            batch_size=rows,
-            **{name: inputs.get(name) for name in MULTIMODAL},
-        )
-        return logp, entropy
-
-    def _old_scores(self, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
-        """Log-probability and entropy under the generating policy, scored once more only if TRL did not."""
-        old = batch.get("old_per_token_logps")
-        for logp, entropy in self._scored:
-            if logp is old:
-                return logp, entropy
-        if self._captured is not None:
-            ids = batch["completion_ids"]
-            return self._captured.padded(ids.size(1), ids.device)
-        if not self.chain.needs & {"old_entropy", "old_logp"}:
-            return old, None
-        with torch.no_grad():
-            return self._score(self.model, batch, self._rows)
-
-    @property
-    def _rows(self) -> int:
-        """Completions that are scored at once."""
-        args = self.args
-        train = self._mode == "train"
-        return args.per_device_train_batch_size if train else args.per_device_eval_batch_size
 
     @property
     def _generations(self) -> int:

@@ -1,10 +1,11 @@
-"""TRL's trainer, which takes no step on a loss or gradient that is NaN or infinite."""
+"""A trainer that takes no step on a loss or gradient that is NaN or infinite."""
 
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import Trainer
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from rlent.errors import NonFiniteError
@@ -17,8 +18,8 @@ FOLDER = "non_finite"
 """Where a run keeps the rollouts of such steps."""
 
 
-class GuardedTrainer(GRPOTrainer):
-    """Stops at an optimiser step that is not finite, or leaves it out, as ``args.non_finite`` says.
+class Guard(Trainer):
+    """Mixed into a trainer: stops at an optimiser step that is not finite, or leaves it out (``args.non_finite``).
 
     The gradient norm is that of all ranks, and a loss is looked at on all ranks, so that they decide alike. The loss
     scaling of float16 makes infinite gradients on purpose and leaves them out itself: there only losses count.
@@ -27,6 +28,7 @@ class GuardedTrainer(GRPOTrainer):
     reduce: Reduce
     skipped_steps: int
     """Optimiser steps left out since the run began."""
+    _tokenizer: Any
     _losses: list[tuple[Batch, Tensor]]
     """Micro-batches of the current optimiser step and what the loss was on each."""
 
@@ -40,10 +42,14 @@ class GuardedTrainer(GRPOTrainer):
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        loss: Any = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        self._remember(inputs, loss)
+        return loss
+
+    def _remember(self, inputs: Any, loss: Tensor) -> None:
+        """The loss of a micro-batch, to be looked at when the optimiser step is complete."""
         if self.model.training:
             self._losses.append((inputs, loss.detach()))
-        return loss
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
         if self.deepspeed is not None:
@@ -78,10 +84,11 @@ class GuardedTrainer(GRPOTrainer):
         self.record_metrics({"non_finite/skipped_steps": float(self.skipped_steps)})
 
     def _save_for_inspection(self, norm: Any, losses: list[tuple[Batch, Tensor]]) -> Path:
-        """Write this rank's rollouts of the step."""
+        """Write this rank's rollouts, or given answers, of the step."""
         folder = Path(self.args.output_dir) / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
         rank, tokenizer = self.accelerator.process_index, self._tokenizer
+        ids = "completion_ids" if "completion_ids" in losses[0][0] else "input_ids"
         path = folder / f"step-{self.state.global_step + 1}-rank-{rank}.pt"
         batches = [batch for batch, _ in losses]
         saved = {
@@ -89,7 +96,11 @@ class GuardedTrainer(GRPOTrainer):
             "grad_norm": norm,
             "losses": [loss.item() for _, loss in losses],
             "micro_batches": batches,
-            "completions": [tokenizer.batch_decode(batch["completion_ids"]) for batch in batches],
+            "completions": [tokenizer.batch_decode(batch[ids]) for batch in batches],
         }
         torch.save(saved, path)
         return path
+
+
+class GuardedTrainer(Guard, GRPOTrainer):
+    """TRL's trainer for generated answers, guarded."""

@@ -7,7 +7,7 @@ so that DeepSpeed, DDP and PEFT wrap it as they wrap everything else.
 
 import functools
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
+from rlent.distributions import Statistic
 from rlent.errors import ConfigError
-from rlent_kernels import token_kl, token_stats
+from rlent.trainer.head_statistics import head_statistics
+from rlent_kernels import token_kl
 
 
 @dataclass
@@ -29,6 +31,10 @@ class TokenOutput(ModelOutput):
     """Last hidden states [b t-1 d] before the head, when they were asked for."""
     ref_kl: Tensor | None = None
     """Exact KL divergence [b t-1] from the reference that was given, 0 outside its rows."""
+    measured: dict[str, Tensor] | None = None
+    """What ``measure`` gave."""
+    statistics: dict[Statistic, Tensor] | None = None
+    """Those [b t-1] that were asked for, 0 where the label is ignored."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +47,10 @@ class Reference:
     bias: Tensor | None
     rows: Tensor
     """Positions [b t-1] at which the divergence is wanted."""
+
+
+Measure = Callable[..., dict[str, Tensor]]
+"""``measure(head module, hidden [b t-1 d], temperature=..., logit_scale=..., softcap=...)``, run inside the head."""
 
 
 def install_token_head(model: PreTrainedModel, temperature: float, impl: str = "auto") -> None:
@@ -66,6 +76,8 @@ def install_token_head(model: PreTrainedModel, temperature: float, impl: str = "
         fused_lm_head: bool = False,
         return_hidden: bool = False,
         reference: Reference | None = None,
+        statistics: Sequence[Statistic] = (),
+        measure: Measure | None = None,
         **kwargs: Any,
     ) -> Any:
         if not fused_lm_head:
@@ -73,9 +85,16 @@ def install_token_head(model: PreTrainedModel, temperature: float, impl: str = "
         labels = kwargs.pop("labels")
         hidden = self.base_model(*args, **kwargs, use_cache=False).last_hidden_state
         targets = labels[:, 1:].to(hidden.device)
-        log_probs, entropy, ref_kl = _through(
+        log_probs, entropy, ref_kl, measured, *further = _through(
             self.get_output_embeddings(),
-            functools.partial(_scores, targets=targets, reference=reference, **options),
+            functools.partial(
+                _scores,
+                targets=targets,
+                reference=reference,
+                measure=measure,
+                statistics=statistics,
+                **options,
+            ),
             hidden[:, :-1],
         )
         return TokenOutput(
@@ -83,6 +102,8 @@ def install_token_head(model: PreTrainedModel, temperature: float, impl: str = "
             entropy=entropy,
             hidden=hidden[:, :-1] if return_hidden else None,
             ref_kl=ref_kl,
+            measured=measured,
+            statistics=dict(zip(statistics, further, strict=True)),
         )
 
     model.forward = types.MethodType(forward, model)
@@ -110,11 +131,13 @@ def _scores(
     *,
     targets: Tensor,
     reference: Reference | None,
+    measure: Measure | None,
+    statistics: Sequence[Statistic],
     impl: str,
     **transform: Any,
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Log-probability and entropy of each target, and its divergence from a reference."""
-    stats = token_stats(hidden, head.weight, targets, bias=head.bias, impl=impl, **transform)
+) -> tuple[Any, ...]:
+    """Log-probability and entropy of each target, its divergence from a reference, and what else is asked for."""
+    stats, further = head_statistics(head, hidden, targets, statistics, impl=impl, **transform)
     ref_kl = None
     if reference is not None:
         ref_kl = token_kl(
@@ -127,7 +150,8 @@ def _scores(
             ref_bias=reference.bias,
             **transform,
         )
-    return stats.log_probs, stats.entropy, ref_kl
+    measured = None if measure is None else measure(head, hidden, **transform)
+    return stats.log_probs, stats.entropy, ref_kl, measured, *further
 
 
 def logit_transform(model: PreTrainedModel) -> tuple[float, float | None]:

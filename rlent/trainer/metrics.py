@@ -4,9 +4,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, as_tensor, device, float64, stack
 
 from rlent.interventions import Mean
-from rlent.numerics import fill, safe_ratio
+from rlent.numerics import fill
 from rlent.reduce import Reduce
-from rlent.surrogates import Level, clipped_sides, ratio_exponent
+from rlent.surrogates import Surrogate
 from rlent.types import Signal, Tokens
 
 
@@ -45,35 +45,34 @@ def masked(values: Tensor, mask: Tensor) -> Mean:
     return Mean(fill(values.detach().float(), mask).sum(), mask.sum())
 
 
-def clip_metrics(tokens: Tokens, signal: Signal, level: Level) -> dict[str, Mean | float]:
-    """Shares of tokens outside the bounds, on the side where PPO clips, under TRL's names."""
-    ratio = safe_ratio(ratio_exponent(tokens, level))
-    below, above = clipped_sides(ratio, fill(signal.advantage, tokens.mask), signal)
-    lowest = tokens.reduce.min(_row_share(below, tokens.mask).min())
-    highest = tokens.reduce.max(_row_share(above, tokens.mask).max())
+def surrogate_means(surrogate: Surrogate, tokens: Tokens, signal: Signal) -> dict[str, Mean]:
+    """What a surrogate says of itself; where it clips, shares of the clipped tokens under TRL's names."""
+    means = {
+        name: _mean(values, tokens.mask)
+        for name, values in surrogate.measures(tokens, signal).items()
+    }
+    if (sides := surrogate.clipped(tokens, signal)) is not None:
+        below, above = sides
+        means["clip_ratio/low_mean"] = masked(below, tokens.mask)
+        means["clip_ratio/high_mean"] = masked(above, tokens.mask)
+        means["clip_ratio/region_mean"] = masked(below | above, tokens.mask)
+    return means
+
+
+def clip_extremes(surrogate: Surrogate, tokens: Tokens, signal: Signal) -> dict[str, float]:
+    """Smallest and largest share of clipped tokens in a completion, under TRL's names. A collective."""
+    if (sides := surrogate.clipped(tokens, signal)) is None:
+        return {}
+    below, above = sides
     return {
-        "clip_ratio/low_mean": masked(below, tokens.mask),
-        "clip_ratio/high_mean": masked(above, tokens.mask),
-        "clip_ratio/region_mean": masked(below | above, tokens.mask),
-        "clip_ratio/low_min": lowest.item(),
-        "clip_ratio/high_max": highest.item(),
+        "clip_ratio/low_min": tokens.reduce.min(_row_share(below, tokens.mask).min()).item(),
+        "clip_ratio/high_max": tokens.reduce.max(_row_share(above, tokens.mask).max()).item(),
     }
 
 
-def cispo_metrics(tokens: Tokens, signal: Signal, level: Level) -> dict[str, Mean | float]:
-    """Share of tokens whose coefficient is cut, under TRL's name."""
-    ratio = safe_ratio(ratio_exponent(tokens, level))
-    above = tokens.mask & (ratio > signal.clip_high) & (signal.advantage > 0)
-    return {"cispo_clip_ratio": masked(above, tokens.mask)}
-
-
-def unclipped_metrics(tokens: Tokens, loss_type: str) -> dict[str, Mean]:
-    """What tokens at ratio 1, or without advantage, add to the means that the two functions above take."""
-    names = ("clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean")
-    if loss_type == "cispo":
-        names = ("cispo_clip_ratio",)
-    nothing = Mean(tokens.mask.new_zeros((), dtype=tokens.logp.dtype), tokens.mask.sum())
-    return {} if loss_type == "sapo" else dict.fromkeys(names, nothing)
+def _mean(values: Tensor, mask: Tensor) -> Mean:
+    """Over tokens, or over the sequences that have tokens for values [b 1]."""
+    return masked(values, mask if values.shape == mask.shape else mask.any(-1, keepdim=True))
 
 
 def _row_share(part: Bool[Tensor, "b t"], mask: Bool[Tensor, "b t"]) -> Float[Tensor, " b"]:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from transformers import Trainer
 
+from rlent.errors import ConfigError
 from rlent.interventions.stages import Mean
-from rlent.trainer.batches import Batch
+from rlent.trainer.batches import Batch, has_images
 from rlent.trainer.guarded_trainer import GuardedTrainer
 from rlent.trainer.micro_batches import (
     arrange,
@@ -21,7 +22,6 @@ from rlent.trainer.micro_batches import (
     trimmed,
 )
 from rlent.trainer.phases import PhaseClock
-from rlent.trainer.trl_contract import MULTIMODAL
 
 
 class MicroBatchTrainer(GuardedTrainer):
@@ -63,9 +63,8 @@ class MicroBatchTrainer(GuardedTrainer):
         return arranged[self._step % self.args.steps_per_generation]
 
     def _arranges(self, inputs: Batch) -> bool:
-        text_only = not any(name in inputs for name in MULTIMODAL)
         asked = self.args.sort_by_length or "idle" in inputs
-        return asked and text_only and not self.args.averages_micro_batches
+        return asked and not has_images(inputs) and not self.args.averages_micro_batches
 
     def _account_for(self, left_out: Batch) -> None:
         """Put rollouts that are not run into the metrics and the log, with the numbers of the generating policy."""
@@ -97,6 +96,12 @@ class MicroBatchTrainer(GuardedTrainer):
 
     def _split(self, micro_batch: Batch, tokens: int) -> list[Batch]:
         """As many parts on every rank."""
+        if has_images(micro_batch):
+            raise ConfigError(
+                "a micro-batch with images cannot be run in parts",
+                key="trainer.tokens_per_micro_batch",
+                remedy="leave it out, and set trainer.per_device_train_batch_size to what the memory holds",
+            )
         parts = [
             trimmed(rows_of(micro_batch, rows)) for rows in parts_by_tokens(micro_batch, tokens)
         ]

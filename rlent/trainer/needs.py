@@ -1,14 +1,14 @@
 """Can this configuration give each intervention what it needs? If not, the run does not start."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rlent.errors import ConfigError
 from rlent.interventions import NEEDS, Chain
-from rlent.interventions.stages import OnRewards
+from rlent.interventions.stages import OnFilter, OnRewards
 from rlent.objective import LOSS_TYPES
-from rlent.surrogates import SURROGATES
+from rlent.surrogates import PPO, SURROGATES
 from rlent.trainer.config import EntropyGRPOConfig
-from rlent.trainer.losses import objective_of
+from rlent.trainer.losses import readers_of, surrogate_of
 
 _BOUND_FIELDS = frozenset().union(*(surrogate.reads for surrogate in SURROGATES.values()))
 
@@ -20,7 +20,10 @@ def check_needs(chain: Chain, args: EntropyGRPOConfig) -> None:
         ConfigError: names the intervention, the need, the reason and the recipe line to change.
     """
     unmet = _unmet(args)
-    reads = objective_of(args).surrogate.reads
+    _check_statistics(chain)
+    if args.budgets is not None:
+        _check_budgets(chain, unmet)
+    surrogate = surrogate_of(args)
     for position, link in enumerate(chain.links):
         key = f"interventions.{position}.{link.config.name}"
         for need in sorted(link.config.needs & unmet.keys()):
@@ -32,11 +35,11 @@ def check_needs(chain: Chain, args: EntropyGRPOConfig) -> None:
                 given=args.num_generations,
                 remedy=f"set trainer.num_generations to at least {link.config.smallest_group}",
             )
-        for field in sorted(link.config.writes & _BOUND_FIELDS - reads):
+        for field in sorted(link.config.writes & _BOUND_FIELDS - surrogate.reads):
             raise ConfigError(
-                f"moves {field}, which the surrogate of loss_type {args.loss_type} does not read",
+                f"moves {field}, which the surrogate {surrogate.name} does not read",
                 key=key,
-                remedy="set trainer.loss_type to one of grpo, dapo, dr_grpo, bnpo, luspo",
+                remedy=readers_of(field),
             )
         if isinstance(link.stages, OnRewards) and (
             args.multi_objective_aggregation != "sum_then_normalize"
@@ -45,6 +48,34 @@ def check_needs(chain: Chain, args: EntropyGRPOConfig) -> None:
                 "changes rewards, which needs them summed before they are normalised",
                 key=key,
                 remedy="set trainer.multi_objective_aggregation to sum_then_normalize",
+            )
+
+
+def _check_statistics(chain: Chain) -> None:
+    """The head filters by one ``min_p`` in a pass."""
+    for asked in (chain.statistics, chain.old_statistics):
+        numbers = {each.number for each in asked if each.name == "kept_log_probs"}
+        if len(numbers) > 1:
+            raise ConfigError(
+                "two interventions filter a policy by different min_p",
+                key="interventions",
+                given=" and ".join(map(str, sorted(numbers, key=str))),
+                remedy="give both the same min_p, or leave one of them out",
+            )
+
+
+def _check_budgets(chain: Chain, unmet: Mapping[str, str]) -> None:
+    """Thinking that is cut at budgets needs all rows of a prompt in one place."""
+    if "whole_groups" in unmet:
+        raise ConfigError(
+            f"needs {NEEDS['whole_groups']}", key="rollout.budgets", remedy=unmet["whole_groups"]
+        )
+    for position, link in enumerate(chain.links):
+        if isinstance(link.stages, OnFilter):
+            raise ConfigError(
+                "gives up single completions, of which the rows of a thinking trace consist",
+                key=f"interventions.{position}.{link.config.name}",
+                remedy="remove it, or remove rollout.budgets",
             )
 
 
@@ -68,11 +99,27 @@ def check_reward_names(chain: Chain, names: Sequence[str]) -> None:
 def _unmet(args: EntropyGRPOConfig) -> dict[str, str]:
     """Needs that this configuration cannot meet, and the change that would."""
     unmet = {}
+    if args.budgets is None:
+        unmet["budgets"] = (
+            "set rollout.budgets, or the argument budgets of EntropyGRPOConfig, such as {levels: [2000, 4000]}"
+        )
     if args.updates_per_generation <= 1:
         unmet["several_updates"] = (
             "set trainer.num_iterations above 1, or trainer.steps_per_generation above "
             f"gradient_accumulation_steps ({args.gradient_accumulation_steps}); with one update per generation batch "
             "every ratio is 1"
+        )
+    whole_steps = args.steps_per_generation % args.gradient_accumulation_steps == 0
+    if args.num_iterations != 2 or not whole_steps:
+        unmet["two_passes"] = (
+            f"set trainer.num_iterations to 2 (it is {args.num_iterations}), and trainer.steps_per_generation "
+            f"({args.steps_per_generation}) to a multiple of gradient_accumulation_steps "
+            f"({args.gradient_accumulation_steps})"
+        )
+    surrogate = surrogate_of(args)
+    if not isinstance(surrogate, PPO) or surrogate.level != "token":
+        unmet["token_clipping"] = (
+            "set trainer.loss_type to one of grpo, dapo, dr_grpo, bnpo, luspo, with importance_sampling_level: token"
         )
     rows = args.per_device_train_batch_size * args.steps_per_generation
     if rows % args.num_generations != 0:

@@ -4,20 +4,25 @@ Keys are TRL's and Hugging Face's. Some belong to other sections of the recipe, 
 are refused with the name of the section.
 """
 
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import asdict, fields
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any, get_type_hints
 
 import torch
 from annotated_types import Ge, Gt
+from pydantic_core import to_jsonable_python
 
 from rlent.config import Recipe
 from rlent.config.validate import check_keys, parse_value
 from rlent.errors import ConfigError
+from rlent.rollout import Decoding, Forking
 from rlent.sharding import accelerator_config, deepspeed_config
 from rlent.trainer.config import EntropyGRPOConfig
+from rlent.trainer.losses import READ_HERE, refuse_unread
 
 MANAGED: dict[str, str] = {
     "output_dir": "output_dir and name, at the top of the recipe",
@@ -35,6 +40,9 @@ MANAGED: dict[str, str] = {
     "use_vllm": "rollout.engine",
     "rollout_engine": "rollout.engine",
     "max_live_sequences": "rollout.max_live",
+    "decoding": "rollout.decoding",
+    "branching": "rollout.branching",
+    "budgets": "rollout.budgets",
     "model_init_kwargs": "model.options",
     "reward_weights": "the weight of each reward",
     "remove_unused_columns": "no key: reward functions need every column",
@@ -76,7 +84,9 @@ def build_args(recipe: Recipe, folder: Path) -> EntropyGRPOConfig:
     options = written_options(recipe)
     _check_generation_batch(options)
     try:
-        return EntropyGRPOConfig(**_managed(recipe, folder), **{**_defaults(recipe), **options})
+        return EntropyGRPOConfig(
+            **{**shared_options(recipe, folder), **_rollout_options(recipe), **options}
+        )
     except ConfigError:
         raise
     except ValueError as error:
@@ -87,11 +97,27 @@ def written_options(recipe: Recipe) -> dict[str, Any]:
     """The recipe's ``trainer`` section, each key and value looked at for itself.
 
     Raises:
+        ConfigError: an unknown key, a wrong type, a value out of range, a key that another section owns, or an option
+            that the surrogate does not read.
+    """
+    options = checked_options(recipe.trainer, _types(), MANAGED)
+    refuse_unread(loss_settings(options), recipe.trainer.__contains__)
+    return options
+
+
+def checked_options(
+    written: Mapping[str, Any], types: Mapping[str, Any], managed: Mapping[str, str]
+) -> dict[str, Any]:
+    """The keys and values of a ``trainer`` section, each looked at for itself.
+
+    Args:
+        types: option -> its type.
+        managed: option -> the part of the recipe that sets it.
+
+    Raises:
         ConfigError: an unknown key, a wrong type, a value out of range, or a key that another section owns.
     """
-    written = recipe.trainer
-    types = _types()
-    for name, owner in MANAGED.items():
+    for name, owner in managed.items():
         if name in written:
             raise ConfigError(
                 "this option is set elsewhere in a recipe",
@@ -103,6 +129,24 @@ def written_options(recipe: Recipe) -> dict[str, Any]:
     return {
         name: parse_value(types[name], value, f"trainer.{name}") for name, value in written.items()
     }
+
+
+def option_types(config: type) -> dict[str, Any]:
+    """Option -> its type, with the bounds that TRL does not check."""
+    hints = get_type_hints(config)
+    types = {field.name: hints[field.name] for field in fields(config) if field.init}
+    for name, bound in RANGES.items():
+        if name in types:
+            types[name] = Annotated[types[name], bound]
+    return types
+
+
+def loss_settings(options: Mapping[str, Any]) -> SimpleNamespace:
+    """What ``rlent.trainer.losses`` reads of these options, with defaults for the others."""
+    defaults = EntropyGRPOConfig.__dataclass_fields__
+    return SimpleNamespace(
+        **{name: options.get(name, defaults[name].default) for name in READ_HERE}
+    )
 
 
 def option(recipe: Recipe, name: str) -> Any:
@@ -123,16 +167,12 @@ def _check_rollout_engine(engine: str) -> None:
 
 @cache
 def _types() -> dict[str, Any]:
-    hints = get_type_hints(EntropyGRPOConfig)
-    types = {field.name: hints[field.name] for field in fields(EntropyGRPOConfig) if field.init}
-    for name, bound in RANGES.items():
-        types[name] = Annotated[types[name], bound]
-    return types
+    return option_types(EntropyGRPOConfig)
 
 
-def _managed(recipe: Recipe, folder: Path) -> dict[str, Any]:
+def shared_options(recipe: Recipe, folder: Path) -> dict[str, Any]:
+    """What the recipe's other sections say, for any trainer, and rlent's defaults where they differ from TRL's."""
     precision = resolve_precision(recipe.engine.precision)
-    wandb = recipe.tracking.wandb
     return {
         "output_dir": str(folder),
         "run_name": recipe.name,
@@ -144,28 +184,36 @@ def _managed(recipe: Recipe, folder: Path) -> dict[str, Any]:
         "accelerator_config": accelerator_config(recipe.engine),
         "activation_checkpointing": recipe.engine.gradient_checkpointing,
         "non_finite": recipe.engine.non_finite,
-        "report_to": ["wandb"] if wandb is not None else [],
-        "use_vllm": recipe.rollout.engine == "vllm",
-        "rollout_engine": "native" if recipe.rollout.engine == "native" else "transformers",
-        "max_live_sequences": recipe.rollout.max_live,
+        "report_to": ["wandb"] if recipe.tracking.wandb is not None else [],
         "model_init_kwargs": {
             "dtype": recipe.model.dtype,
             "revision": recipe.model.revision,
             **recipe.model.options,
         },
-        "reward_weights": [reward.weight for reward in recipe.rewards] or None,
         "remove_unused_columns": False,
         "eval_strategy": "no",
-    }
-
-
-def _defaults(recipe: Recipe) -> dict[str, Any]:
-    """Where rlent's default is not TRL's."""
-    return {
         "logging_steps": 1,
         "save_total_limit": 2,
         "dataloader_pin_memory": torch.accelerator.is_available(),
     }
+
+
+def _rollout_options(recipe: Recipe) -> dict[str, Any]:
+    return {
+        "use_vllm": recipe.rollout.engine == "vllm",
+        "rollout_engine": "native" if recipe.rollout.engine == "native" else "transformers",
+        "max_live_sequences": recipe.rollout.max_live,
+        "decoding": _named(recipe.rollout.decoding),
+        "branching": _named(recipe.rollout.branching),
+        "budgets": asdict(budgets) if (budgets := recipe.rollout.budgets) else None,
+        "reward_weights": [reward.weight for reward in recipe.rewards] or None,
+    }
+
+
+def _named(choice: Decoding | Forking | None) -> dict[str, Any] | None:
+    """The one that is given, with its options, as plain values."""
+    given = {} if choice is None else to_jsonable_python(choice)
+    return {name: options for name, options in given.items() if options is not None} or None
 
 
 def resolve_precision(precision: str) -> str:

@@ -1,6 +1,6 @@
 """The reference policy: loading it, and what is asked of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,6 +9,7 @@ from torch import Tensor
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.utils import use_adapter
 
+from rlent.distributions import Statistic
 from rlent.interventions import Chain
 
 REFERENCE_NEEDS = frozenset({"ref_logp", "ref_kl"})
@@ -38,7 +39,7 @@ def reference_policy(trainer: Any) -> Iterator[Any]:
 
 
 class Asking:
-    """A model that is asked for more than TRL asks, and whose last answer is kept.
+    """A model that is asked for more than TRL asks, and whose answers are kept.
 
     Args:
         further: keyword arguments of the token head, beside those that TRL passes.
@@ -47,11 +48,26 @@ class Asking:
     def __init__(self, model: Any, **further: Any) -> None:
         self._model = model
         self._further = further
-        self.answer: Any = None
+        self.answers: list[Any] = []
 
     def __call__(self, **inputs: Any) -> Any:
-        self.answer = self._model(**inputs, **self._further)
-        return self.answer
+        answer = self._model(**inputs, **self._further)
+        self.answers.append(answer)
+        return answer
+
+    @property
+    def answer(self) -> Any:
+        """The only one."""
+        (answer,) = self.answers
+        return answer
+
+    def statistics(self, width: int) -> dict[Statistic, Tensor]:
+        """Statistics [n width] of the last tokens, of all answers."""
+        asked: Sequence[Statistic] = self._further["statistics"]
+        return {
+            each: torch.cat([answer.statistics[each][:, -width:] for answer in self.answers])
+            for each in asked
+        }
 
 
 def on_whole_sequence(rows: Tensor, length: int) -> Tensor:

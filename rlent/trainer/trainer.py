@@ -21,25 +21,17 @@ from rlent.interventions.stages import Mean, OnStep
 from rlent.numerics import fill, safe_ratio, unit
 from rlent.reduce import distributed
 from rlent.rollout.models import check_model
-from rlent.sharding import gathered
 from rlent.surrogates import ratio_exponent
 from rlent.tracking import RolloutLog
 from rlent.trainer.batches import Batch, loss_mask
 from rlent.trainer.checkpoint_trainer import CheckpointTrainer
 from rlent.trainer.config import own_config
-from rlent.trainer.head import Reference, install_token_head
+from rlent.trainer.head import install_token_head
 from rlent.trainer.losses import objective_of, ratio_bounds
-from rlent.trainer.metrics import (
-    MeanMetrics,
-    cispo_metrics,
-    clip_metrics,
-    masked,
-    unclipped_metrics,
-)
+from rlent.trainer.metrics import MeanMetrics, clip_extremes, masked, surrogate_means
 from rlent.trainer.needs import check_needs, check_reward_names
 from rlent.trainer.phases import PhaseClock
-from rlent.trainer.reference import Asking, on_whole_sequence, reference_loaded, reference_policy
-from rlent.trainer.refill import FreshPrompts
+from rlent.trainer.reference import Asking, reference_loaded
 from rlent.trainer.trl_contract import check_contract
 from rlent.types import Signal, Tokens
 
@@ -55,8 +47,8 @@ class EntropyGRPOTrainer(CheckpointTrainer):
     Used as TRL's trainer, plus:
 
     Args:
-        interventions: in the order they act; config objects such as ``ForkingTokens(fraction=0.2)``, or mappings as in
-            a recipe, ``{"forking_tokens": {"fraction": 0.2}}``.
+        interventions: in the order they act; config objects out of ``rlent.interventions``, or mappings as in a recipe,
+            ``{name: {option: value}}``.
         args: an ``EntropyGRPOConfig``; plain GRPOConfig is refused.
         rollout_log: where to record every rollout token by token, or None.
 
@@ -70,7 +62,6 @@ class EntropyGRPOTrainer(CheckpointTrainer):
 
     # TRL annotates these more loosely than it fills them.
     max_completion_length: Any
-    importance_sampling_level: Any
 
     def __init__(
         self,
@@ -98,6 +89,7 @@ class EntropyGRPOTrainer(CheckpointTrainer):
             if scored is not None:
                 install_token_head(self._transformers_model(scored), self.temperature)
         self.objective = objective_of(args)
+        self._ratio_bounds = ratio_bounds(args)
         self.reduce = distributed()
         self.rollout_log = rollout_log
         self._means = {mode: MeanMetrics(self.accelerator.device) for mode in ("train", "eval")}
@@ -111,6 +103,7 @@ class EntropyGRPOTrainer(CheckpointTrainer):
         self._clock = PhaseClock()
         self._generated = 0.0
         self._native = self._native_rollout()
+        self._budgets = self._budget_rollout()
         if self._native is not None:
             check_model(self._transformers_model(self.model))
         self._fresh_prompts = self._prompts_to_draw()
@@ -124,35 +117,16 @@ class EntropyGRPOTrainer(CheckpointTrainer):
                 remedy="set trainer.router_aux_loss_coef to 0",
             )
 
-    def _prompts_to_draw(self) -> FreshPrompts | None:
-        if self.chain.resample_rounds == 0:
-            return None
-        if not hasattr(self.train_dataset, "__getitem__"):
-            raise ConfigError(
-                "groups can only be replaced from a dataset that can be indexed",
-                key="data",
-                remedy="load the data as a map-style dataset",
-            )
-        return FreshPrompts(
-            self.train_dataset,
-            seed=self.args.seed,
-            rank=self.accelerator.process_index,
-            world_size=self.accelerator.num_processes,
-        )
-
-    def _transformers_model(self, model: Any) -> Any:
-        unwrapped: Any = self.accelerator.unwrap_model(model)
-        return unwrapped.get_base_model() if hasattr(unwrapped, "peft_config") else unwrapped
-
     def _account_for(self, left_out: Batch) -> None:
         logp = left_out.get("old_per_token_logps", left_out.get("old_logp"))
         if logp is None or not len(logp):
             return
         tokens = self._tokens_of(left_out, logp, left_out["old_entropy"])
         self.record_metrics({"entropy": masked(tokens.entropy, tokens.mask)})
-        self.record_metrics(unclipped_metrics(tokens, self.loss_type))
+        signal = self._signal(tokens, left_out)
+        self.record_metrics(surrogate_means(self.objective.surrogate, tokens, signal))
         if self.rollout_log is not None:
-            self.rollout_log.record(left_out["row"], tokens, self._signal(tokens, left_out))
+            self.rollout_log.record(left_out["row"], tokens, signal)
 
     # Micro-batch ------------------------------------------------------------------------------------------------
 
@@ -174,13 +148,17 @@ class EntropyGRPOTrainer(CheckpointTrainer):
         return loss
 
     def _tokens(self, model: Any, inputs: Batch) -> Tokens:
-        ref_kl = None
-        if "ref_kl" in self.chain.needs:
-            logp, entropy, ref_kl = self._score_against_reference(model, inputs)
-        else:
-            logp, entropy = self._score(model, inputs)
-        entropy = entropy if "entropy_grad" in self.chain.needs else entropy.detach()
-        return replace(self._tokens_of(inputs, logp, entropy), ref_kl=ref_kl)
+        """The micro-batch as the interventions see it: one pass for all that they need."""
+        against = self._reference_at(inputs) if "ref_kl" in self.chain.needs else None
+        asking = Asking(model, reference=against, statistics=self.chain.statistics)
+        logp, entropy = self._score(asking, inputs)
+        width = logp.size(1)
+        return replace(
+            self._tokens_of(inputs, logp, entropy),
+            entropy=entropy if "entropy_grad" in self.chain.needs else entropy.detach(),
+            ref_kl=None if against is None else asking.answer.ref_kl[:, -width:],
+            statistics=asking.statistics(width),
+        )
 
     def _tokens_of(self, inputs: Batch, logp: Tensor, entropy: Tensor) -> Tokens:
         old_logp = inputs.get("old_per_token_logps")
@@ -190,34 +168,28 @@ class EntropyGRPOTrainer(CheckpointTrainer):
             old_logp=logp.detach() if old_logp is None else old_logp,
             old_entropy=inputs.get("old_entropy"),
             ref_logp=inputs.get("ref_per_token_logps"),
+            old_statistics=self._old_statistics_of(inputs),
             mask=loss_mask(inputs),
             group=inputs["group"],
             reward=inputs["reward"],
             step=self.state.global_step,
+            iteration=self._iteration,
+            train=self._mode == "train",
             reduce=self.reduce,
         )
 
-    def _score_against_reference(self, model: Any, inputs: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-probability, entropy, and exact KL divergence at the tokens that learn."""
-        mask = loss_mask(inputs)
-        with torch.no_grad(), reference_policy(self) as reference:
-            asked = Asking(reference, return_hidden=True)
-            self._score(asked, inputs)
-            head = self._transformers_model(reference).get_output_embeddings()
-        hidden = asked.answer.hidden
-        rows = on_whole_sequence(inputs.get("select", mask) & mask, hidden.size(1) + 1)
-        weight, bias = gathered(head.weight), None if head.bias is None else gathered(head.bias)
-        against = Reference(hidden=hidden, weight=weight, bias=bias, rows=rows)
-        asking = Asking(model, reference=against)
-        logp, entropy = self._score(asking, inputs)
-        return logp, entropy, asking.answer.ref_kl[:, -mask.size(1) :]
+    @property
+    def _iteration(self) -> int:
+        """Passes over the generation batch that are done. TRL counts micro-batches."""
+        passed = self._step // self.args.steps_per_generation
+        return passed % self.num_iterations if self._mode == "train" else 0
 
     def _signal(self, tokens: Tokens, inputs: Batch) -> Signal:
         """What TRL's options say of every token, before the interventions."""
         advantage = inputs["advantages"]
         advantage = advantage.unsqueeze(1) if advantage.dim() == 1 else advantage
         advantage = advantage.expand_as(tokens.logp)
-        low, high = ratio_bounds(self.args)
+        low, high = self._ratio_bounds
         constant = torch.ones_like(tokens.logp)
         weight = inputs.get("importance_sampling_ratio")
         return Signal(
@@ -253,7 +225,7 @@ class EntropyGRPOTrainer(CheckpointTrainer):
         assert tokens.ref_logp is not None
         divergence = k3(tokens.logp, tokens.ref_logp, tokens.mask)
         if self.args.use_bias_correction_kl:
-            exponent = ratio_exponent(tokens, self.importance_sampling_level)
+            exponent = ratio_exponent(tokens, self.objective.surrogate.ratio_level)
             divergence = divergence * safe_ratio(exponent) * unit(exponent)
         self.record_metrics({"kl": masked(divergence, tokens.mask)})
         return self.beta * divergence
@@ -299,12 +271,10 @@ class EntropyGRPOTrainer(CheckpointTrainer):
     # Metrics ------------------------------------------------------------------------------------
 
     def _record_token_metrics(self, tokens: Tokens, signal: Signal) -> None:
-        level = self.importance_sampling_level
+        surrogate = self.objective.surrogate
         self.record_metrics({"entropy": masked(tokens.entropy, tokens.mask)})
-        if self.loss_type == "cispo":
-            self.record_metrics(cispo_metrics(tokens, signal, level))
-        elif self.loss_type != "sapo":
-            self.record_metrics(clip_metrics(tokens, signal, level))
+        self.record_metrics(surrogate_means(surrogate, tokens, signal))
+        self.record_metrics(clip_extremes(surrogate, tokens, signal))
 
     def record_metrics(self, metrics: Metrics) -> None:
         """Add to the metrics of the next log line; every rank must give the same names."""

@@ -14,7 +14,7 @@ def listed(table: dict[str, type]) -> str:
 
 
 TOP = (
-    "name, output_dir, model, data, rewards, interventions, trainer, rollout, engine, tracking, "
+    "name, output_dir, model, data, rewards, interventions, loss, trainer, rollout, engine, tracking, "
     "evaluation"
 )
 PART = "name, config, split, options, prompt, answer, columns, system, weight"

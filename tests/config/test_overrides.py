@@ -119,7 +119,7 @@ def test_overridden_keys_are_on_the_command_line(load: Load) -> None:
         (
             "--trainer.learning_rate=1",
             "command line: --trainer: unknown key\n"
-            "  expected: name, output_dir, model, data, rewards, interventions, trainer, rollout, "
+            "  expected: name, output_dir, model, data, rewards, interventions, loss, trainer, rollout, "
             "engine, tracking, evaluation\n"
             "  given: '--trainer'\n"
             "  did you mean: trainer",

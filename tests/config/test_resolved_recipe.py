@@ -87,6 +87,7 @@ data:
   style: chat
   chat_template: null
   seed: 0
+  order: seed
   bad_rows: stop
   no_answer: stop
   duplicates: keep
@@ -111,10 +112,14 @@ interventions:
     entropy: old
     denominator: kept
     as_released: false
+loss: null
 trainer: {}
 rollout:
   engine: native
   max_live: null
+  budgets: null
+  decoding: null
+  branching: null
 engine:
   precision: auto
   gradient_checkpointing: false
@@ -142,5 +147,7 @@ evaluation:
   temperature: 1.0
   top_p: 1.0
   seed: 0
+  decoding: null
+  budgets: null
 """
     )

@@ -45,3 +45,9 @@ def test_a_section_is_one_source_or_several() -> None:
     several = DataSection(mixture=parts)
     assert several.sources == parts
     assert (one.title, several.title) == ("a", "mixture of a, b")
+
+
+def test_only_one_source_has_an_order_of_its_own() -> None:
+    assert DataSection(name="a", order="source").order == "source"
+    with pytest.raises(ValueError, match="order: source needs one source"):
+        DataSection(mixture=(MixturePart(name="a"), MixturePart(name="b")), order="source")

@@ -24,6 +24,16 @@ CASES: dict[str, dict[str, Any]] = {
         **STEPS,
         "interventions": [*FOUR_IDEAS, {"kl_anchor": {"weight": 0.1, "estimator": "exact"}}],
     },
+    "distributions": {
+        **STEPS,
+        "interventions": [
+            *FOUR_IDEAS,
+            {"lp_reg": {"share": 0.5, "min_p": 0.05}},
+            {"siren": {"weight": 0.1}},
+            {"aent": {"weight": 0.001, "low": 4.0, "high": 5.0}},
+            {"simko": {"mix": 0.3, "quantile": 0.3, "correct": 0.1}},
+        ],
+    },
     "in parts, refilled": {
         **STEPS,
         "interventions": [{"dynamic_sampling": {}}, *FOUR_IDEAS],

@@ -13,6 +13,7 @@ import pytest
 from rlent.config import load_recipe
 from rlent.interventions import TABLE
 from rlent.launch.cli import build_parser, main, parse
+from rlent.surrogates import SURROGATES
 from rlent.tracking import read_metrics, read_rollouts
 from rlent.trainer.options import build_args
 
@@ -34,6 +35,7 @@ def test_check_says_what_will_happen_and_writes_nothing(
         "ForkingTokens(fraction=0.4",
         "needs old_entropy",
         "scoring pass",
+        "surrogate  PPO(level='token', dual_clip=None)",
     ):
         assert part in shown
     resolved = shown[shown.index("\n\n") + 2 :]
@@ -46,10 +48,10 @@ def test_check_says_what_will_happen_and_writes_nothing(
 def test_interventions_lists_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["interventions"]) == 0
     shown = capsys.readouterr().out
-    for name, cls in TABLE.items():
-        assert name in shown
-        assert cls.paper in shown
+    for name, cls in {**TABLE, **SURROGATES}.items():
+        assert f"{name}  ({cls.paper})" in shown
     assert "fraction: 0.2" in shown
+    assert "divergence: tv" in shown
 
 
 def test_help_teaches() -> None:

@@ -382,3 +382,44 @@ def test_sets_alone(with_sets: Recipe, write: Write) -> None:
     assert [row["step"] for row in rows if "eval/adds/maj@4" in row] == [0, 1]
     assert main(["eval", path, "--output", "out"]) == 0
     assert list(summary(Path("out"))) == ["adds", "few"]
+
+
+BUDGETS = {
+    "levels": [1, 2],
+    "summary_length": 2,
+    "thinking_end": "so",
+    "cut": "so",
+    "answer_prefix": "=",
+}
+
+
+def test_every_set_at_every_budget(
+    with_sets: Recipe, write: Write, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_sets["evaluation"]["budgets"] = BUDGETS
+    assert main(["eval", write(with_sets), "--set", "held_out", "--set", "few"]) == 0
+    folder = FOLDER / tiny_folder.name
+    assert list(summary(folder)) == ["held_out@1", "held_out@2", "few@1", "few@2"]
+    assert "few: pass@1 has a mean of" in capsys.readouterr().out
+    curves = json.loads((folder / "budgets.json").read_text())
+    assert {name: list(curves[name]["pass@1"]["at"]) for name in curves} == {
+        "held_out": ["1", "2"],
+        "few": ["1", "2"],
+    }
+
+
+def test_sets_at_budgets_are_evaluated_during_training(with_sets: Recipe, write: Write) -> None:
+    with_sets["evaluation"]["budgets"] = BUDGETS
+    assert main(["train", write(with_sets)]) == 0
+    rows = list(read_metrics(Path("runs/small/metrics.jsonl")))
+    steps = [row["step"] for row in rows if "eval/adds@2/pass@1" in row]
+    assert steps == [0, 4]
+    assert not [row for row in rows if "eval/adds/pass@1" in row]
+
+
+def test_budgets_longer_than_an_answer_are_refused(
+    with_sets: Recipe, write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_sets["evaluation"]["budgets"] = BUDGETS | {"levels": [5]}
+    assert main(["eval", write(with_sets)]) == 2
+    assert "at least 9" in capsys.readouterr().err

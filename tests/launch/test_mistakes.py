@@ -86,6 +86,21 @@ MISTAKES: dict[str, tuple[str, Any, list[str]]] = {
     "group size": ("trainer.num_generations", 3, ["trainer.num_generations", "divisor of 8"]),
     "unsupported loss": ("trainer.loss_type", "dapoo", ["trainer.loss_type", "dapo"]),
     "delta without effect": ("trainer.delta", 1.1, ["trainer.delta", "1.2"]),
+    "unknown surrogate": (
+        "trainer.surrogate",
+        {"dpppo": {"delta": 0.2}},
+        ["trainer.surrogate.dpppo", "did you mean: dppo"],
+    ),
+    "unknown option of a surrogate": (
+        "trainer.surrogate",
+        {"dppo": {"dleta": 0.2}},
+        ["trainer.surrogate.dppo.dleta", "did you mean: delta"],
+    ),
+    "option that the surrogate does not read, at its default": (
+        "trainer.sapo_temperature_pos",
+        1.0,
+        ["trainer.sapo_temperature_pos", "no effect on loss_type dapo", "sapo"],
+    ),
     "missing model": (
         "model.name",
         "tiny-modle/that-is-nowhere",

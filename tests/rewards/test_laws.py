@@ -35,6 +35,7 @@ def columns(texts: Sequence[str]) -> dict[str, Any]:
         "completion_ids": [[ord(character) for character in text] for text in texts],
         "answer": ["7"] * len(texts),
         "choice": ["B"] * len(texts),
+        "budget": [5] * len(texts),
         "metadata": ['{"source_dataset": "chain_sum"}'] * len(texts),
         "trainer_state": None,
     }

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from rlent.surrogates import CISPO, GSPO, PPO
 from rlent.tracking import RolloutLog, read_rollouts
 from rlent.tracking.rollouts import PER_TOKEN
 from tests.interventions.examples import make_rollouts, make_signal, make_tokens
@@ -114,7 +115,7 @@ def drifting(log_ratios: list[float], advantages: list[float]) -> tuple[Any, Any
 
 
 def test_clipped_in_any_update_and_preserved_with_a_share_of_gradient(tmp_path: Path) -> None:
-    log = RolloutLog(tmp_path, Words(), ["digits"], clip_level="token")
+    log = RolloutLog(tmp_path, Words(), ["digits"], surrogate=PPO())
     # Outside and clipped, outside on the side that PPO does not clip, inside; then each of these on the other side.
     first, signal = drifting([0.3, 0.3, 0.0, -0.3, -0.3, 0.0], [1.0, -1.0, 1.0, -1.0, 1.0, -1.0])
     later, _ = drifting([0.0, 0.0, 0.3, 0.0, 0.0, -0.3], [1.0] * 6)
@@ -130,7 +131,7 @@ def test_clipped_in_any_update_and_preserved_with_a_share_of_gradient(tmp_path: 
 
 
 def test_preserved_below_is_read_from_the_lower_share(tmp_path: Path) -> None:
-    log = RolloutLog(tmp_path, Words(), ["digits"], clip_level="token")
+    log = RolloutLog(tmp_path, Words(), ["digits"], surrogate=PPO())
     tokens, signal = drifting([-0.3, 0.3], [-1.0, 1.0])
     log.start(make_rollouts(tokens))
     kept = 0.5 * torch.ones_like(signal.keep_low)
@@ -142,7 +143,7 @@ def test_preserved_below_is_read_from_the_lower_share(tmp_path: Path) -> None:
 
 
 def test_a_sequence_is_clipped_as_a_whole(tmp_path: Path) -> None:
-    log = RolloutLog(tmp_path, Words(), ["digits"], clip_level="sequence")
+    log = RolloutLog(tmp_path, Words(), ["digits"], surrogate=GSPO())
     tokens, signal = drifting([0.9, 0.0, 0.0], [1.0, 1.0, 1.0])  # geometric mean e^0.3 > 1.28
     log.start(make_rollouts(tokens))
     log.record(torch.tensor([0]), tokens, signal)
@@ -152,7 +153,7 @@ def test_a_sequence_is_clipped_as_a_whole(tmp_path: Path) -> None:
 
 
 def test_masked_junk_does_not_reach_the_marks(tmp_path: Path) -> None:
-    log = RolloutLog(tmp_path, Words(), ["digits"], clip_level="token")
+    log = RolloutLog(tmp_path, Words(), ["digits"], surrogate=PPO())
     tokens, signal = drifting([0.3, 0.0, 0.3], [1.0, 1.0, 1.0])
     mask = torch.tensor([[True, False, True]])
     logp = tokens.logp.detach().clone()
@@ -165,7 +166,20 @@ def test_masked_junk_does_not_reach_the_marks(tmp_path: Path) -> None:
     assert record["clipped"] == [True, True]
 
 
-def test_without_a_level_nothing_is_said_about_clipping(log: RolloutLog, tmp_path: Path) -> None:
+def test_a_surrogate_that_does_not_clip_has_no_such_columns(tmp_path: Path) -> None:
+    log = RolloutLog(tmp_path, Words(), ["digits"], surrogate=CISPO())
+    tokens, signal = drifting([0.9], [1.0])
+    log.start(make_rollouts(tokens))
+    log.record(torch.tensor([0]), tokens, signal)
+    log.flush()
+    (record,) = read_rollouts(tmp_path)
+    assert "clipped" not in record
+    assert "preserved" not in record
+
+
+def test_without_a_surrogate_nothing_is_said_about_clipping(
+    log: RolloutLog, tmp_path: Path
+) -> None:
     tokens = make_tokens(dtype=torch.float32)
     log.start(make_rollouts(tokens))
     log.record(torch.arange(4), tokens, make_signal(tokens))

@@ -49,6 +49,16 @@ def args(tmp_path: Path, **options: Any) -> EntropyGRPOConfig:
     ("need", "missing", "given"),
     [
         ("several_updates", {}, {"num_iterations": 2}),
+        (
+            "token_clipping",
+            {"loss_type": "cispo", "epsilon_high": 2.0},
+            {"epsilon_high": 0.2, "loss_type": "grpo"},
+        ),
+        (
+            "token_clipping",
+            {"importance_sampling_level": "sequence"},
+            {"importance_sampling_level": "token"},
+        ),
         ("several_updates", {"gradient_accumulation_steps": 2}, {"steps_per_generation": 4}),
         (
             "whole_groups",
@@ -84,12 +94,15 @@ def test_groups_cut_by_ranks_are_refused(tmp_path: Path) -> None:
         check_needs(chain([ForkingTokens(scope="group")]), config)
 
 
-@pytest.mark.parametrize("loss_type", ["cispo", "sapo"])
+@pytest.mark.parametrize("loss_type", ["cispo", "sapo", "vespo"])
 def test_moving_a_field_that_the_surrogate_does_not_read_is_refused(
     tmp_path: Path, loss_type: str
 ) -> None:
-    with pytest.raises(ConfigError, match="keep_low, which the surrogate of loss_type"):
+    with pytest.raises(ConfigError, match=f"keep_low, which the surrogate {loss_type}") as raised:
         check_needs(chain([Asks()]), args(tmp_path, loss_type=loss_type))
+    assert raised.value.remedy == (
+        "set trainer.loss_type to one of grpo, bnpo, dr_grpo, dapo, luspo, or trainer.surrogate to one of ppo, gspo"
+    )
     check_needs(chain([Asks()]), args(tmp_path, loss_type="grpo"))
 
 

@@ -16,12 +16,30 @@ from tests.trainer.helpers import (
 )
 
 TOLERANCE = 1e-5
+READ: dict[str, dict[str, float]] = {
+    "cispo": {"epsilon_high": 2.0},
+    "sapo": {"sapo_temperature_pos": 0.7, "sapo_temperature_neg": 1.8},
+    "vespo": {
+        "vespo_k_pos": 0.8,
+        "vespo_lambda_pos": 0.3,
+        "vespo_k_neg": 0.6,
+        "vespo_lambda_neg": 0.4,
+    },
+}
+"""Options of TRL that the loss types read which do not clip."""
 
 
-@pytest.mark.parametrize("level", ["token", "sequence"])
+LEVELS = [
+    (loss_type, level)
+    for loss_type in LOSS_TYPES
+    for level in ("token", "sequence")
+    if (loss_type, level) != ("vespo", "sequence")  # it reads no level
+]
+
+
 @pytest.mark.parametrize("old", [False, True], ids=["one_update", "several_updates"])
 @pytest.mark.parametrize("beta", [0.0, 0.05])
-@pytest.mark.parametrize("loss_type", LOSS_TYPES)
+@pytest.mark.parametrize(("loss_type", "level"), LEVELS)
 def test_loss_and_gradients_equal_trl(
     tiny_folder: Path, tmp_path: Path, loss_type: str, beta: float, old: bool, level: str
 ) -> None:
@@ -29,9 +47,8 @@ def test_loss_and_gradients_equal_trl(
         "loss_type": loss_type,
         "beta": beta,
         "importance_sampling_level": level,
-        "epsilon_high": 2.0 if loss_type == "cispo" else 0.28,
-        "delta": None if loss_type in ("cispo", "sapo") else 4.0,
         "temperature": 0.7,
+        **READ.get(loss_type, {"epsilon_high": 0.28, "delta": 4.0}),
     }
     theirs = make_trainer(GRPOTrainer, tiny_folder, tmp_path / "trl", **options)
     ours = make_trainer(EntropyGRPOTrainer, tiny_folder, tmp_path / "rlent", **options)
@@ -67,6 +84,30 @@ def test_the_parity_test_can_fail(tiny_folder: Path, tmp_path: Path) -> None:
     _, expected = loss_and_gradients(theirs, [dict(batch)])
     _, gradients = loss_and_gradients(ours, [dict(batch)])
     assert max(relative_difference(gradients[name], expected[name]) for name in expected) > 1e-2
+
+
+@pytest.mark.parametrize("loss_type", LOSS_TYPES)
+def test_metrics_of_the_surrogate_are_trls(
+    tiny_folder: Path, tmp_path: Path, loss_type: str
+) -> None:
+    """All rows have tokens: TRL also averages what sequences without tokens would weigh."""
+    options = {"loss_type": loss_type, **READ.get(loss_type, {"epsilon_high": 0.28})}
+    logged = []
+    for cls in (GRPOTrainer, EntropyGRPOTrainer):
+        trainer = make_trainer(cls, tiny_folder, tmp_path / cls.__name__, **options)
+        batch = make_batch(trainer, old=True)
+        batch["completion_mask"][2] = 1
+        batch["old_per_token_logps"] += 0.3
+        loss_and_gradients(trainer, [batch])
+        if cls is EntropyGRPOTrainer:
+            for name, value in trainer._means["train"].flush(trainer.reduce).items():
+                trainer._metrics["train"][name].append(value)
+        logged.append({name: values[-1] for name, values in trainer._metrics["train"].items()})
+    theirs, ours = logged
+    names = [name for name in theirs if "clip" in name or "/" in name]
+    assert bool(names) == (loss_type != "sapo")
+    for name in names:
+        assert ours[name] == pytest.approx(theirs[name], rel=1e-4, abs=1e-6), name
 
 
 @pytest.mark.slow

@@ -4,9 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rlent.surrogates import Level
-from rlent.trainer import EntropyGRPOConfig, EntropyGRPOTrainer
-from rlent.trainer.losses import clip_level
+from rlent.trainer import EntropyGRPOTrainer
 from rlent.trainer.phases import PhaseClock
 from tests.trainer.helpers import make_trainer
 
@@ -75,22 +73,3 @@ def test_phases_of_real_steps_add_up_and_every_token_is_counted(
     assert [row["tokens/generated"] for row in steps[::2]] == pytest.approx(
         [16 * length for length in lengths]
     )
-
-
-@pytest.mark.parametrize(
-    ("loss", "level", "expected"),
-    [
-        ("grpo", "token", "token"),
-        ("dapo", "sequence", "sequence"),
-        ("luspo", "sequence", "sequence"),
-        ("cispo", "token", None),
-        ("sapo", "token", None),
-    ],
-)
-def test_losses_that_do_not_clip_have_no_level(
-    loss: str, level: Level, expected: Level | None, tmp_path: Path
-) -> None:
-    args = EntropyGRPOConfig(
-        str(tmp_path), loss_type=loss, importance_sampling_level=level, use_cpu=True, bf16=False
-    )
-    assert clip_level(args) == expected

@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+from collections.abc import Mapping
 from typing import Any, TextIO
 
 from rich.console import Console, RenderableType
@@ -22,14 +23,20 @@ class ProgressCallback(TrainerCallback):
     Args:
         name: of the run.
         log: where the last completion is taken from, or None.
+        shown: metric -> its word in plain lines, of which there is one per log line with the first metric.
         stream: standard error by default.
     """
 
     def __init__(
-        self, name: str, log: RolloutLog | None = None, stream: TextIO | None = None
+        self,
+        name: str,
+        log: RolloutLog | None = None,
+        stream: TextIO | None = None,
+        shown: Mapping[str, str] = IN_A_LINE,
     ) -> None:
         self._name = name
         self._log = log
+        self._shown = shown
         self._stream = sys.stderr if stream is None else stream
         self._progress = Progress(total=0)
         self._last: dict[str, Any] | None = None
@@ -70,8 +77,8 @@ class ProgressCallback(TrainerCallback):
             self._progress.step = state.global_step
             self._progress.add(state.global_step, logs)
             self._last = None if self._log is None else self._log.latest()
-        if self._live is None and state.is_world_process_zero and "reward" in logs:
-            print(line(self._progress), file=self._stream, flush=True)
+        if self._live is None and state.is_world_process_zero and next(iter(self._shown)) in logs:
+            print(line(self._progress, self._shown), file=self._stream, flush=True)
 
     def on_train_end(self, *_: Any, **__: Any) -> None:
         self.close()
@@ -87,12 +94,10 @@ class ProgressCallback(TrainerCallback):
             return live_view(self._name, self._progress, self._last)
 
 
-def line(progress: Progress) -> str:
+def line(progress: Progress, shown: Mapping[str, str] = IN_A_LINE) -> str:
     """A log line as plain text."""
     numbers = [
-        f"{word} {progress.logs[name]:.3f}"
-        for name, word in IN_A_LINE.items()
-        if name in progress.logs
+        f"{word} {progress.logs[name]:.3f}" for name, word in shown.items() if name in progress.logs
     ]
     return "  ".join(
         [
