@@ -160,19 +160,20 @@ def test_advantages_of_groups_in_any_order(scale: Any) -> None:
 
 
 REFUSED = {
-    "dcpo_advantage",
-    "entropy_minimisation",
     "adaptive_entropy",
     "aent",
     "archer",
+    "ares_kl",
     "aspo",
     "bapo",
     "brpo",
     "clip_higher",
     "clip_preserve",
+    "dcpo_advantage",
     "dcpo_clip",
     "entropy_band",
     "entropy_bonus",
+    "entropy_minimisation",
     "erc",
     "kl_anchor",
     "kl_cov",

@@ -25,6 +25,7 @@ from rlent.errors import ConfigError
 from rlent.rollout.forking.rule import Fork, ForkingRule, Tree
 from rlent.rollout.records import Completion
 
+
 @dataclass(frozen=True, kw_only=True)
 class CriticalToken(ForkingRule):
     """Generate anew from a random one of the tokens of highest entropy."""
