@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -54,6 +55,22 @@ class Objective:
         return self.aggregate(policy, signal.count & tokens.mask, counted) + self.aggregate(
             penalty, tokens.mask, everything
         )
+
+    def per_completion(self, tokens: Tokens, everything: Step) -> Float[Tensor, "b t"]:
+        """Factors ``c_i`` of completions, at each of their tokens, 0 elsewhere::
+
+            penalty_t = c_i x_i at every token of completion i    adds    sum_i x_i / (N micro_batches)
+
+        with ``N`` the sequences that ``sequence_mean`` counts. An aggregate is linear: what a token's value adds to it
+        is its gradient. A completion without tokens adds nothing.
+        """
+        with torch.enable_grad():
+            values = torch.zeros_like(tokens.logp, requires_grad=True)
+            total = self.aggregate(values, tokens.mask, everything)
+            (share,) = torch.autograd.grad(total, values)
+        of_completion = fill(share, tokens.mask).sum(-1, keepdim=True)
+        completions = everything.sequences_of(values) * everything.micro_batches
+        return fill((1 / (of_completion * completions)).expand_as(values), tokens.mask)
 
 
 def build_objective(loss_type: str, surrogate: Surrogate | None = None) -> Objective:

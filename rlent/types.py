@@ -110,6 +110,14 @@ class Tokens:
     """Those [b t] of the current policy's distributions that interventions need."""
     old_statistics: Mapping[Statistic, Tensor] = field(default_factory=dict)
     """Those [b t] of the generating policy's distributions that interventions need."""
+    prompt_logp: Float[Tensor, "b p"] | None = None
+    """Of every prompt token but the first, which nothing predicts, with gradient; None unless an intervention needs
+    it."""
+    prompt_mask: Bool[Tensor, "b p"] | None = None
+    """Tokens of ``prompt_logp`` that are no padding and stand behind a token; None where that is."""
+    per_completion: Float[Tensor, "b t"] | None = None
+    """What a number of a whole completion is multiplied by to enter ``Signal.penalty`` at each of its tokens so that
+    the loss holds the mean over the step's completions; None where ``prompt_logp`` is."""
     reduce: Reduce = LOCAL
 
 

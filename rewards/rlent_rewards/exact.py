@@ -33,7 +33,7 @@ class Exact:
     extract: TextExtraction = "auto"
     r"""Where the answer stands: "boxed" (last ``\boxed{...}``), "answer_tag" (last
     ``<answer>...</answer>``), "marker" (the sentence after the last "Answer:", "answer is" or
-    "####"), "whole", or "auto": the first of these that is there."""
+    "####"), "whole", "last_word", or "auto": the first of the others that is there."""
 
     ignore_punctuation: bool = False
     """Leave out what Unicode calls punctuation, such as ``.``, ``-`` and ``*`` but not ``$`` and

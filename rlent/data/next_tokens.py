@@ -7,7 +7,8 @@ Reinforcement Mid-Training (RMT), arXiv 2509.24375. Neither the paper nor code w
 
 with ``B_0`` 800, ``B_min`` 1, ``gamma`` 0.2, and ``p_t`` linear in ``t`` between two knots at 30% and 70% of the steps.
 The probabilities at the knots, constant before and behind them, and the entropies that part the tiers are not known:
-thirds of the tokens by rank, and the probabilities below, are this library's. Tokens are drawn with replacement.
+thirds of the tokens by rank, and the probabilities below, are this library's. Tokens are drawn with replacement. The
+paper's joint loss on tokens that are not drawn is the intervention ``next_token_loss``, which learns from prompts.
 """
 
 import random

@@ -64,8 +64,9 @@ class DataSection(DataSource):
     the rows of all are mixed in the order of `seed`."""
     size: int | None = None
     """Number of rows to take. By default all of them, 1000 for a generated task, whose rows all
-    have different questions, and for a mixture as many as its weights allow without taking a row
-    twice. Rows held out for evaluation are taken from these."""
+    have different questions (but for ``small/next_tokens``, which draws with replacement), and for a
+    mixture as many as its weights allow without taking a row twice. Rows held out for evaluation are
+    taken from these."""
     style: Literal["chat", "plain"] = "chat"
     """``chat``: the prompt is a user message and goes through the model's chat template.
     ``plain``: the prompt is the text itself."""

@@ -4,15 +4,17 @@ import hashlib
 import itertools
 import logging
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rlent.small
 from rlent.data.cache import check_complete, model_folder, written_whole
+from rlent.data.next_tokens import Curriculum, draw_tasks
 from rlent.data.pool import different_questions
 from rlent.errors import ConfigError
-from rlent.small import OPERATIONS, STEPS, Question, draw_question, write_small_model
+from rlent.small import OPERATIONS, STEPS, Question, draw_question, work, write_small_model
+from rlent.small.next_words import word_entropies
 from rlent.small.preferences import draw_preference
 
 if TYPE_CHECKING:
@@ -21,11 +23,16 @@ if TYPE_CHECKING:
 MODEL = "small-arithmetic"
 TASK = "small/arithmetic"
 PREFERENCES = "small/preferences"
-TASKS = (TASK, PREFERENCES)
+NEXT_TOKENS = "small/next_tokens"
+TASKS = (TASK, PREFERENCES, NEXT_TOKENS)
 MADE_BY = ("__init__", "task", "tokenizer", "warm_start")
 """Modules of ``rlent.small`` that the model follows from."""
 DEFAULTS = {"operations": 4}
 """Options of the task: how many operations a question has."""
+CURRICULUM = {"budget": 4, "decay": 0.5}
+"""Those of next-token tasks beside it, as in ``Curriculum``."""
+DOCUMENTS = 1000
+"""Questions with workings in the corpus that next tokens are asked of."""
 
 log = logging.getLogger(__name__)
 
@@ -47,11 +54,15 @@ def small_model(name: str = MODEL, cache_dir: Path | None = None, *, steps: int 
 def generate(name: str, options: Mapping[str, Any], *, count: int, seed: int) -> "Dataset":
     """`count` rows with different questions. Columns: `question`, `answer`, of preferences also `chosen`, `rejected`.
 
-    Raises ConfigError for unknown options, and when there are too few questions.
+    Of next tokens the rows are a curriculum in its order, drawn with replacement, with the columns of ``rlent
+    next-tokens``; a row is a step of it. Raises ConfigError for unknown options, and when there are too few questions.
     """
-    operations = _operations(name, options)
+    values = _checked(name, options)
     rng = random.Random(seed)
-    questions = (draw_question(rng, operations) for _ in itertools.count())
+    questions = (draw_question(rng, values["operations"]) for _ in itertools.count())
+    if name == NEXT_TOKENS:
+        documents = list(itertools.islice(questions, DOCUMENTS))
+        return _next_tokens(documents, values, rng, count=count, seed=seed)
     rows = (_row(name, each, rng) for each in questions)
     return different_questions(name, rows, count)
 
@@ -65,17 +76,50 @@ def _row(name: str, question: Question, rng: random.Random) -> dict[str, str]:
     return {**row, "chosen": f" {chosen}", "rejected": f" {rejected}"}
 
 
-def _operations(name: str, options: Mapping[str, Any]) -> int:
+def _next_tokens(
+    documents: Sequence[Question],
+    values: Mapping[str, Any],
+    rng: random.Random,
+    *,
+    count: int,
+    seed: int,
+) -> "Dataset":
+    from datasets import Dataset
+
+    corpus: list[tuple[str, str, float]] = []
+    for question in documents:
+        working = work(question, rng)
+        words = [question.text, *working.split()]
+        for place, entropy in enumerate(word_entropies(question, working), start=1):
+            corpus.append((" ".join(words[:place]), words[place], entropy))
+    try:
+        curriculum = Curriculum(**{option: values[option] for option in CURRICULUM})
+    except (TypeError, ValueError) as error:
+        raise ConfigError(str(error), key="data.options") from error
+    rows = []
+    for draw in draw_tasks(
+        [entropy for *_, entropy in corpus], curriculum, steps=count, prompts=1, seed=seed
+    ):
+        prefix, answer, entropy = corpus[draw.token]
+        row = {"prefix": prefix, "answer": answer, "budget": draw.budget, "tier": draw.tier}
+        rows.append({**row, "entropy": entropy, "step": draw.step})
+    return Dataset.from_list(rows)
+
+
+def _checked(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a task, those that are not given at their defaults."""
+    known = {**DEFAULTS, **CURRICULUM} if name == NEXT_TOKENS else DEFAULTS
     for option in options:
-        if option not in DEFAULTS:
+        if option not in known:
             raise ConfigError(
                 f"'{name}' has no option '{option}'",
                 key=f"data.options.{option}",
-                expected=", ".join(DEFAULTS),
+                expected=", ".join(known),
                 given=option,
-                choices=DEFAULTS,
+                choices=known,
             )
-    operations = {**DEFAULTS, **options}["operations"]
+    values = {**known, **options}
+    operations = values["operations"]
     if not isinstance(operations, int) or operations not in OPERATIONS:
         raise ConfigError(
             f"'{MODEL}' knows no questions with that many operations",
@@ -83,7 +127,7 @@ def _operations(name: str, options: Mapping[str, Any]) -> int:
             expected=f"{OPERATIONS.start} to {OPERATIONS.stop - 1}",
             given=operations,
         )
-    return operations
+    return values
 
 
 def _code_hash() -> str:

@@ -12,6 +12,7 @@ UNMET: dict[str, str] = {
     "statistics": "of the distributions, only log-probability and entropy are known here",
     "old_statistics": "of the distributions, only log-probability and entropy are known here",
     "prompts": "the rows of a log hold no prompt as tokens",
+    "prompt_logp": "the rows of a log hold no prompt as tokens",
     "several_updates": "it acts from the second update on, and here every ratio is 1",
     "two_passes": "it learns from other tokens in each of two passes, and here there is one",
 }

@@ -38,6 +38,7 @@ from rlent.interventions.kl_cov import KLCov
 from rlent.interventions.lopti import Lopti
 from rlent.interventions.lp_reg import LpReg
 from rlent.interventions.majority_vote import MajorityVote
+from rlent.interventions.next_token_loss import NextTokenLoss
 from rlent.interventions.passk_advantage import PassKAdvantage
 from rlent.interventions.positive_likelihood import PositiveLikelihood
 from rlent.interventions.quantile_advantage import QuantileAdvantage
@@ -90,6 +91,7 @@ TABLE: dict[str, type[Intervention]] = {
         Steer,
         SimKO,
         PositiveLikelihood,
+        NextTokenLoss,
         # how far the ratio may go
         ClipHigher,
         ClipPreserve,
@@ -154,6 +156,7 @@ __all__ = [
     "MajorityVote",
     "Mean",
     "Metrics",
+    "NextTokenLoss",
     "PassKAdvantage",
     "PositiveLikelihood",
     "QuantileAdvantage",

@@ -50,6 +50,7 @@ NEEDS: dict[str, str] = {
     "budgets": "summaries of every thinking trace at token budgets",
     "vocabulary": "the text of every token of the vocabulary",
     "prompts": "the tokens of every prompt",
+    "prompt_logp": "the log-probability of every prompt token under the current policy, with its gradient",
     "token_clipping": "the clipped surrogate, with one ratio for each token",
     "whole_groups": "all completions of a prompt on one rank",
     "several_updates": "more than one optimiser step per generation batch",

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rlent.errors import ConfigError
 from rlent.trainer.trl_contract import MULTIMODAL
 
 Batch = dict[str, Any]
@@ -23,6 +24,21 @@ def loss_mask(batch: Batch) -> Tensor:
 def has_images(batch: Batch) -> bool:
     """Whether it holds entries whose rows are images or patches of them, which rlent neither sorts nor splits."""
     return any(name in batch for name in MULTIMODAL)
+
+
+def prompt_scores(batch: Batch, log_probs: Tensor) -> dict[str, Tensor]:
+    """``prompt_logp`` and ``prompt_mask`` of ``Tokens``, from scores [b p+t-1] of prompt and completion.
+
+    Raises:
+        ConfigError: there are images, whose places in a prompt are no text.
+    """
+    if has_images(batch):
+        raise ConfigError("prompts can only be learnt from without images", key="interventions")
+    attended = batch["prompt_mask"].bool()
+    return {
+        "prompt_logp": log_probs[:, : attended.size(1) - 1],
+        "prompt_mask": attended[:, 1:] & attended[:, :-1],
+    }
 
 
 def truncated(batch: Batch, ends: Sequence[int]) -> Tensor:

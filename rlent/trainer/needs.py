@@ -116,6 +116,11 @@ def _unmet(args: EntropyGRPOConfig) -> dict[str, str]:
             f"({args.steps_per_generation}) to a multiple of gradient_accumulation_steps "
             f"({args.gradient_accumulation_steps})"
         )
+    if args.temperature != 1.0:
+        unmet["prompt_logp"] = (
+            f"set trainer.temperature to 1.0: at {args.temperature} log-probabilities are those of another "
+            "distribution than the text's"
+        )
     surrogate = surrogate_of(args)
     if not isinstance(surrogate, PPO) or surrogate.level != "token":
         unmet["token_clipping"] = (

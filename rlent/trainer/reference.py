@@ -11,6 +11,7 @@ from trl.trainer.utils import use_adapter
 
 from rlent.distributions import Statistic
 from rlent.interventions import Chain
+from rlent_kernels import IGNORE_INDEX
 
 REFERENCE_NEEDS = frozenset({"ref_logp", "ref_kl"})
 
@@ -42,15 +43,20 @@ class Asking:
     """A model that is asked for more than TRL asks, and whose answers are kept.
 
     Args:
+        prompts: score prompts too, of which TRL asks nothing.
         further: keyword arguments of the token head, beside those that TRL passes.
     """
 
-    def __init__(self, model: Any, **further: Any) -> None:
+    def __init__(self, model: Any, *, prompts: bool = False, **further: Any) -> None:
         self._model = model
+        self._prompts = prompts
         self._further = further
         self.answers: list[Any] = []
 
     def __call__(self, **inputs: Any) -> Any:
+        if self._prompts:
+            padding = inputs["attention_mask"] == 0
+            inputs["labels"] = inputs["input_ids"].masked_fill(padding, IGNORE_INDEX)
         answer = self._model(**inputs, **self._further)
         self.answers.append(answer)
         return answer

@@ -23,7 +23,7 @@ from rlent.reduce import distributed
 from rlent.rollout.models import check_model
 from rlent.surrogates import ratio_exponent
 from rlent.tracking import RolloutLog
-from rlent.trainer.batches import Batch, loss_mask
+from rlent.trainer.batches import Batch, loss_mask, prompt_scores
 from rlent.trainer.checkpoint_trainer import CheckpointTrainer
 from rlent.trainer.config import own_config
 from rlent.trainer.head import install_token_head
@@ -150,14 +150,23 @@ class EntropyGRPOTrainer(CheckpointTrainer):
     def _tokens(self, model: Any, inputs: Batch) -> Tokens:
         """The micro-batch as the interventions see it: one pass for all that they need."""
         against = self._reference_at(inputs) if "ref_kl" in self.chain.needs else None
-        asking = Asking(model, reference=against, statistics=self.chain.statistics)
+        prompts = "prompt_logp" in self.chain.needs
+        asking = Asking(model, prompts=prompts, reference=against, statistics=self.chain.statistics)
         logp, entropy = self._score(asking, inputs)
         width = logp.size(1)
-        return replace(
+        tokens = replace(
             self._tokens_of(inputs, logp, entropy),
             entropy=entropy if "entropy_grad" in self.chain.needs else entropy.detach(),
             ref_kl=None if against is None else asking.answer.ref_kl[:, -width:],
             statistics=asking.statistics(width),
+        )
+        if not prompts:
+            return tokens
+        everything = self._step_size(inputs, "num_items_in_batch")
+        return replace(
+            tokens,
+            **prompt_scores(inputs, asking.answer.log_probs),
+            per_completion=self.objective.per_completion(tokens, everything),
         )
 
     def _tokens_of(self, inputs: Batch, logp: Tensor, entropy: Tensor) -> Tokens:

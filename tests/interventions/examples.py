@@ -42,7 +42,9 @@ def make_tokens(
     mask: Tensor | None = None,
 ) -> Tokens:
     """Random log-probabilities and entropies; ``drift`` is the spread of the log-ratio."""
-    g, apart = (torch.Generator().manual_seed(number) for number in (seed, seed + 300))
+    g, apart, of_prompts = (
+        torch.Generator().manual_seed(number) for number in (seed, seed + 300, seed + 400)
+    )
 
     def made(statistic: Statistic) -> Tensor:
         values = torch.rand(rows, length, generator=apart, dtype=dtype) * 2
@@ -70,6 +72,9 @@ def make_tokens(
             each: made(each).requires_grad_(each.name in DIFFERENTIABLE) for each in STATISTICS
         },
         old_statistics={each: made(each) for each in OLD_STATISTICS},
+        prompt_logp=(-torch.rand(rows, 3, generator=of_prompts, dtype=dtype)).requires_grad_(),
+        prompt_mask=torch.rand(rows, 3, generator=of_prompts) < 0.7,
+        per_completion=torch.rand(rows, 1, generator=of_prompts, dtype=dtype).expand(rows, length),
     )
 
 

@@ -39,6 +39,7 @@ def test_every_idea_has_a_small_recipe() -> None:
         "steer",
         "ares",
         "entropy_minimisation",
+        "rmt",
     }
 
 

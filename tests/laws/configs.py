@@ -1,6 +1,7 @@
 """Configurations under which every intervention of the table must obey the laws.
 
-A new intervention adds its line: its default and one configuration for each branch of its code.
+An intervention that has no line here is held to them with its defaults. A line is its default and one configuration for
+each further branch of its code.
 """
 
 from rlent.interventions import (
@@ -11,6 +12,7 @@ from rlent.interventions import (
     ERC,
     HAPO,
     RENT,
+    TABLE,
     AdaptiveEntropy,
     AdvantageReweighting,
     AEnt,
@@ -39,6 +41,7 @@ from rlent.interventions import (
     Lopti,
     LpReg,
     MajorityVote,
+    NextTokenLoss,
     PassKAdvantage,
     PositiveLikelihood,
     QuantileAdvantage,
@@ -108,6 +111,7 @@ CONFIGS: dict[str, list[Intervention]] = {
         ClipPreserve(keep_low=0.0, schedule=((2, 0.5, 1.0), (9, 0.1, 0.2))),
     ],
     "positive_likelihood": [PositiveLikelihood()],
+    "next_token_loss": [NextTokenLoss()],
     "clip_cov": [
         ClipCov(),
         ClipCov(share=0.5, low=-1.0, high=1.0),
@@ -176,6 +180,7 @@ CONFIGS: dict[str, list[Intervention]] = {
     ],
     "entropy_minimisation": [EntropyMinimisation(), EntropyMinimisation(weight=0.1)],
 }
+CONFIGS |= {name: [cls()] for name, cls in TABLE.items() if name not in CONFIGS}
 
 ALL = [config for configs in CONFIGS.values() for config in configs]
 

@@ -50,17 +50,22 @@ def number(metric: Mean | Tensor | float) -> float:
 def with_junk(tokens: Tokens, junk: float) -> Tokens:
     """The same records with ``junk`` at every masked position of every field."""
 
-    def spoil(values: Tensor) -> Tensor:
+    def spoil(values: Tensor, mask: Tensor = tokens.mask) -> Tensor:
         if values.dtype == torch.bool:
-            return values | ~tokens.mask
-        return torch.where(tokens.mask, values.detach(), junk).requires_grad_(values.requires_grad)
+            return values | ~mask
+        return torch.where(mask, values.detach(), junk).requires_grad_(values.requires_grad)
 
     assert tokens.old_entropy is not None
     assert tokens.ref_logp is not None
     assert tokens.ref_kl is not None
+    assert tokens.prompt_logp is not None
+    assert tokens.prompt_mask is not None
+    assert tokens.per_completion is not None
     return replace(
         tokens,
         ref_kl=spoil(tokens.ref_kl),
+        prompt_logp=spoil(tokens.prompt_logp, tokens.prompt_mask),
+        per_completion=spoil(tokens.per_completion),
         logp=spoil(tokens.logp),
         entropy=spoil(tokens.entropy),
         old_logp=spoil(tokens.old_logp),

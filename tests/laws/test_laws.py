@@ -129,7 +129,8 @@ def test_masked_positions_never_leak(config: Intervention, junk: str, clean: Tok
             chain([config]), tokens, rollouts=make_rollouts(tokens), signal=make_signal(clean)
         )
         loss = loss_of(signal, tokens)
-        leaves = [leaf for leaf in (tokens.logp, tokens.entropy, tokens.ref_kl) if leaf is not None]
+        own = (tokens.logp, tokens.entropy, tokens.ref_kl, tokens.prompt_logp)
+        leaves = [leaf for leaf in own if leaf is not None]
         leaves += [values for values in tokens.statistics.values() if values.requires_grad]
         gradients = torch.autograd.grad(loss, leaves, materialize_grads=True)
         results.append((loss, gradients, {k: number(v) for k, v in metrics.items()}))

@@ -48,7 +48,7 @@ def test_which_divergences_carry_gradient(loss: TDPO, through_chosen: bool) -> N
 
 def test_tdpo2_without_alpha_is_dpo() -> None:
     chosen, rejected = answers(0), answers(1)
-    loss = TDPO(variant=2, alpha=0, beta=0.3)
+    loss = TDPO(variant=2, alpha=0.0, beta=0.3)
     assert not loss.in_head
     assert loss.measures_against == frozenset()
     pairs = loss.per_pair(chosen, rejected)

@@ -22,6 +22,9 @@ EVERYTHING = r"Answer: first. <answer> second </answer> \boxed{third}"
         ("boxed", "Paris", None),
         ("answer_tag", "<answer> </answer>", None),
         ("whole", "2**10", "2**10"),
+        ("last_word", "so 2 + 3 =\n 5 \n", "5"),
+        ("last_word", EVERYTHING, r"\boxed{third}"),
+        ("last_word", " \n", None),
     ],
 )
 def test_the_answer_is_where_the_method_says_and_unchanged(

@@ -103,7 +103,7 @@ def test_tdpo2_without_alpha_trains_as_trls_dpo(
     model: str, tmp_path: Path, accumulation: int
 ) -> None:
     options = {"gradient_accumulation_steps": accumulation, "per_device_train_batch_size": 2}
-    ours, weights = trained(dpo(model, tmp_path, TDPO(alpha=0), **options))
+    ours, weights = trained(dpo(model, tmp_path, TDPO(alpha=0.0), **options))
     theirs, expected = trained(
         DPOTrainer(
             model,

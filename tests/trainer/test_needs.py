@@ -49,6 +49,7 @@ def args(tmp_path: Path, **options: Any) -> EntropyGRPOConfig:
     ("need", "missing", "given"),
     [
         ("several_updates", {}, {"num_iterations": 2}),
+        ("prompt_logp", {"temperature": 0.7}, {"temperature": 1.0}),
         (
             "token_clipping",
             {"loss_type": "cispo", "epsilon_high": 2.0},
