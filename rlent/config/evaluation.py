@@ -105,6 +105,10 @@ class Evaluation:
                 f"decoding: {self.decoding.rule.name} follows the generation batches of a training run; "
                 "use it in rollout.decoding"
             )
+        if self.budgets is not None and not self.decoding.rule.summarises:
+            raise ValueError(
+                f"decoding: {self.decoding.rule.name} and budgets cannot be had together: remove one of the two"
+            )
         if not any(map(self.samples_of, (None, *self.sets.values()))):
             raise ValueError(
                 "decoding is about drawn completions, and samples is 0: the greedy one stays greedy"

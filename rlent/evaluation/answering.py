@@ -12,9 +12,11 @@ from rlent.data import prompt_ids, prompt_text
 from rlent.errors import ConfigError, RlentError
 from rlent.evaluation.answers import Answer
 from rlent.evaluation.problems import Chunk, ProblemSet
+from rlent.evaluation.saving import count_saved
 from rlent.evaluation.votes import voting
-from rlent.rollout import Completion, RolloutEngine, Sampling
+from rlent.rollout import Completion, RolloutEngine, Sampling, Tally
 from rlent.rollout.budgets import ForcedTokens, Summary, summarise
+from rlent.rollout.decoding import TwoModels
 from rlent.rollout.models import check_model
 
 
@@ -25,6 +27,7 @@ class Answerer:
     Args:
         ends: the tokens that end a completion.
         template_options: arguments of the chat template.
+        large_model: the second model of the decoding rule ``two_models``.
 
     Raises:
         ConfigError: the engine cannot sample from such a model.
@@ -34,6 +37,7 @@ class Answerer:
     tokenizer: Any
     ends: tuple[int, ...]
     template_options: Mapping[str, Any] | None = None
+    large_model: Any | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -71,6 +75,7 @@ class Answerer:
                 length=len(completion.entropies),
                 finish=completion.finish,
                 entropy=completion.entropies.double().mean().item(),
+                tallies=completion.tallies,
             )
             for row, completion, text, value, vote in zip(
                 asked, completions, texts, scores, votes, strict=True
@@ -86,7 +91,10 @@ class Answerer:
         if budget is None:
             engine = self._engine(problems, chunk, sampling)
             written = engine.generate(prompts, samples, seed=problems.seed, first=chunk.start)
-            return [_Written.of(completion) for completion in written.completions]
+            completions = count_saved(
+                engine, prompts, written.completions, seed=problems.seed, first=chunk.start
+            )
+            return [_Written.of(completion) for completion in completions]
         thinking = self._engine(problems, chunk, budget.thinking(sampling))
         summarising = self._engine(problems, chunk, budget.summarising(sampling))
         traces = thinking.generate(
@@ -104,12 +112,14 @@ class Answerer:
         return [_Written.summary(trace, row) for trace, (row,) in zip(traces, rows, strict=True)]
 
     def _engine(self, problems: ProblemSet, chunk: Chunk, sampling: Sampling) -> RolloutEngine:
+        decoding = None if chunk.kind == "greedy" else problems.decoding
         return RolloutEngine(
             model=self.model,
             sampling=sampling,
             tokenizer=self.tokenizer,
             max_live=problems.batch_size,
-            decoding=None if chunk.kind == "greedy" else problems.decoding,
+            decoding=decoding,
+            large_model=self.large_model if isinstance(decoding, TwoModels) else None,
         )
 
 
@@ -124,6 +134,7 @@ class _Written:
     entropies: Tensor
     """Of every token that the model drew, also those that the reward does not see."""
     finish: str
+    tallies: tuple[Tally, ...] = ()
 
     @classmethod
     def of(cls, completion: Completion) -> "_Written":
@@ -133,6 +144,7 @@ class _Written:
             judged=completion.token_ids.tolist(),
             entropies=completion.entropies,
             finish=completion.finish,
+            tallies=completion.tallies,
         )
 
     @classmethod

@@ -8,6 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rlent.rollout import Tally
+
 SCHEMA = pa.schema(
     [
         ("problem", pa.int32()),
@@ -20,6 +22,10 @@ SCHEMA = pa.schema(
         ("length", pa.int32()),
         ("finish", pa.string()),
         ("entropy", pa.float64()),
+        (
+            "tallies",
+            pa.list_(pa.struct([("name", pa.string()), ("count", pa.int32()), ("of", pa.int32())])),
+        ),
     ]
 )
 
@@ -46,6 +52,8 @@ class Answer:
     """``eos``, or ``length`` where the completion was cut off."""
     entropy: float
     """Mean over its tokens, in nats, of the distribution at the sampling temperature (1 if greedy)."""
+    tallies: tuple[Tally, ...] = ()
+    """What the decoding rule counted."""
 
 
 def in_order(answers: Iterable[Answer]) -> list[Answer]:
@@ -72,4 +80,9 @@ def write_whole(path: Path, table: pa.Table) -> None:
 def read_answers(path: Path) -> list[Answer]:
     """The answers of a file that ``write_answers`` wrote."""
     rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
-    return [Answer(**row) for row in rows]
+    return [Answer(**{**row, "tallies": _tallies(row)}) for row in rows]
+
+
+def _tallies(row: dict[str, Any]) -> tuple[Tally, ...]:
+    """None in files that were written before there were any."""
+    return tuple(Tally(**each) for each in row.get("tallies") or ())

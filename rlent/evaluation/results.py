@@ -13,6 +13,7 @@ and of the set the means over its problems. A completion is correct if its score
 a completion that the reward does not score is in none of the means; how many these are is ``unscored``.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -56,6 +57,8 @@ class TextStatistics:
     """Share that was cut off."""
     entropy: float
     """Mean over all tokens, in nats."""
+    tallies: dict[str, float]
+    """Shares that the decoding rule counted, by name: sum of the counts over sum of what they are of."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,6 +102,7 @@ class SetResult:
                 f"{kind}/length": texts.length,
                 f"{kind}/truncated": texts.truncated,
                 f"{kind}/entropy": texts.entropy,
+                **{f"{kind}/{name}": share for name, share in texts.tallies.items()},
             }
         return {f"eval/{self.name}/{name}": value for name, value in numbers.items()}
 
@@ -176,4 +180,13 @@ def _texts(answers: Sequence[Answer]) -> TextStatistics:
         length_max=max(lengths),
         truncated=sum(answer.finish == "length" for answer in answers) / len(answers),
         entropy=_entropy(answers),
+        tallies=_shares(answers),
     )
+
+
+def _shares(answers: Sequence[Answer]) -> dict[str, float]:
+    counts, wholes = Counter[str](), Counter[str]()
+    for tally in (tally for answer in answers for tally in answer.tallies):
+        counts[tally.name] += tally.count
+        wholes[tally.name] += tally.of
+    return {name: counts[name] / whole for name, whole in wholes.items()}

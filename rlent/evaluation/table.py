@@ -40,6 +40,9 @@ def _texts(results: Sequence[SetResult]) -> list[str]:
                 f"{result.name}, {kind}: {texts.length:.1f} tokens (median {texts.length_median:g}, "
                 f"longest {texts.length_max}), {texts.truncated:.1%} cut off, {texts.entropy:.4f} nats"
             )
+            if texts.tallies:
+                shares = ", ".join(f"{name} {share:.1%}" for name, share in texts.tallies.items())
+                lines.append(f"{result.name}, {kind}: {shares}")
         if result.unscored:
             lines.append(
                 f"{result.name}: {result.unscored} of {len(result.problems)} problems are in no metric, "

@@ -24,6 +24,7 @@ from rlent.evaluation import (
     write_problems,
     write_summary,
 )
+from rlent.launch.large_model import find_large_model
 from rlent.launch.policy import arithmetic, end_tokens, load_policy
 from rlent.launch.problem_sets import Reader, load_held_out, make_sets, read_sets
 from rlent.launch.run_folder import RECIPE_FILE
@@ -48,6 +49,8 @@ class _Plan:
     folder: Path
     state: Any
     """accelerate's, of this process."""
+    large: Weights | None
+    """Those of the decoding rule's large model."""
 
     @property
     def precision(self) -> str:
@@ -122,6 +125,7 @@ def _plan(
         sets=[*held_out, *make_sets(recipe, read_sets(recipe, reader, wanted), reader)],
         folder=folder if output is None else Path(output),
         state=state,
+        large=find_large_model(evaluation.decoding, reader.tokenizer),
     )
 
 
@@ -201,6 +205,7 @@ def _settings(plan: _Plan, problems: ProblemSet) -> dict[str, Any]:
         "batch_size": problems.batch_size,
         "budget": None if problems.budget is None else asdict(problems.budget),
         "decoding": None if problems.decoding is None else repr(problems.decoding),
+        "large_weights": None if plan.large is None else plan.large.identity,
     }
     return json.loads(json.dumps(settings, default=str))
 
@@ -243,9 +248,13 @@ def _answer(plan: _Plan, stores: Sequence[tuple[ProblemSet, SetStore]]) -> None:
 
 
 def _answerer(plan: _Plan) -> Answerer:
-    model = load_policy(plan.weights, plan.recipe.model, plan.state.device)
+    model, large = (
+        None if weights is None else load_policy(weights, plan.recipe.model, plan.state.device)
+        for weights in (plan.weights, plan.large)
+    )
     return Answerer(
         model=model,
+        large_model=large,
         tokenizer=plan.reader.tokenizer,
         ends=end_tokens(model, plan.reader.tokenizer),
         template_options=plan.reader.template_options,

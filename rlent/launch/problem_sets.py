@@ -108,6 +108,8 @@ def _problem_set(recipe: Recipe, name: str | None, rows: "Dataset", reader: Read
         too_long="stop" if each is None else each.data.too_long,
         template_options=reader.template_options,
     ).rows
+    if evaluation.decoding is not None:
+        evaluation.decoding.rule.check_tokenizer(reader.tokenizer)
     reward = recipe.scoring((each and each.reward) or evaluation.reward)
     _check_references(reward, kept, "evaluation.reward" if name is None else "reward")
     return ProblemSet(

@@ -10,7 +10,7 @@ from rlent.rollout.branching import Branching, EntropySpike, FixedStep, LiveSequ
 from rlent.rollout.budgets import Budgets
 from rlent.rollout.decoding import Decoding, DecodingRule
 from rlent.rollout.forking import Forking, ForkingRule
-from rlent.rollout.records import Completion, Generation, Statistics
+from rlent.rollout.records import Completion, Generation, Statistics, Tally
 from rlent.rollout.sampling import Sampling
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ __all__ = [
     "RolloutEngine",
     "Sampling",
     "Statistics",
+    "Tally",
 ]
 
 

@@ -80,13 +80,11 @@ class ForcedTokens:
     answer_prefix: tuple[int, ...]
 
     @classmethod
-    def of(
-        cls, budgets: Budgets, tokenizer: Any, key: str = "rollout.budgets"
-    ) -> "ForcedTokens":
+    def of(cls, budgets: Budgets, tokenizer: Any, key: str = "rollout.budgets") -> "ForcedTokens":
         """Raises ConfigError for a text that the vocabulary cannot write; ``key`` is where the budgets stand."""
         return cls(
-            cut=_tokens(tokenizer, f"{key}.cut", budgets.cut),
-            answer_prefix=_tokens(tokenizer, f"{key}.answer_prefix", budgets.answer_prefix),
+            cut=text_tokens(tokenizer, f"{key}.cut", budgets.cut),
+            answer_prefix=text_tokens(tokenizer, f"{key}.answer_prefix", budgets.answer_prefix),
         )
 
     @property
@@ -207,7 +205,8 @@ class _Cut:
         )
 
 
-def _tokens(tokenizer: Any, key: str, text: str) -> tuple[int, ...]:
+def text_tokens(tokenizer: Any, key: str, text: str) -> tuple[int, ...]:
+    """A text that is forced, tokenised alone. Raises ConfigError with ``key`` if the vocabulary cannot write it."""
     ids = tokenizer(text, add_special_tokens=False).input_ids
     if tokenizer.unk_token_id is not None and tokenizer.unk_token_id in ids:
         raise ConfigError(

@@ -23,18 +23,28 @@ Frozen weights, as under LoRA adapters, are cast at every step: load them in the
 """
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 from rlent.errors import ConfigError
 from rlent.rollout.branching import Branching
-from rlent.rollout.decoding import Cautious, DecodingRule
+from rlent.rollout.decoding import (
+    Cautious,
+    DecodingRule,
+    SwiReasoning,
+    ThinkJustEnough,
+    TwoModels,
+)
 from rlent.rollout.models import check_model, generating
+from rlent.rollout.pair import PairRun
 from rlent.rollout.records import Generation
 from rlent.rollout.run import Run
 from rlent.rollout.sampling import Sampling
 from rlent.rollout.sequence import SequenceState, Start
+from rlent.rollout.soft import SoftRun
 from rlent.rollout.stopping import Stopping
+from rlent.rollout.stops import StopRun
 from rlent.rollout.streams import sequence_key
 from rlent.rollout.trials import TrialRun
 
@@ -57,6 +67,8 @@ class RolloutEngine:
     """Where completions fork; None for nowhere."""
     decoding: DecodingRule | None = None
     """What tokens are drawn from; None for what ``sampling`` says."""
+    large_model: Any | None = None
+    """The second model of a ``TwoModels`` rule."""
 
     def __post_init__(self) -> None:
         check_model(self.model)
@@ -72,10 +84,20 @@ class RolloutEngine:
             )
         if self.decoding is not None:
             self.decoding.check(self.sampling)
-        if isinstance(self.decoding, Cautious) and self.tokenizer is None:
+            self.decoding.check_tokenizer(self.tokenizer)
+        self._check_large_model()
+
+    def _check_large_model(self) -> None:
+        switches = isinstance(self.decoding, TwoModels)
+        if switches != (self.large_model is not None):
             raise ConfigError(
-                "punctuation is found in text, which needs the tokenizer", key="decoding.cautious"
+                "the rule needs its large model, which only `rlent eval` loads"
+                if switches
+                else "a large model is read by no other rule",
+                key=f"decoding.{TwoModels.name}",
             )
+        if switches:
+            check_model(self.large_model)
 
     def generate(
         self, prompts: Sequence[Sequence[int]], completions: int = 1, *, seed: int, first: int = 0
@@ -109,10 +131,13 @@ class RolloutEngine:
                 raise ConfigError(f"prompt {start.prompt} has no tokens", key="rollout.prompts")
         stopping = Stopping.of(self.sampling, self.tokenizer)
         sequences = self._sequences(starts, seed, first)
-        with generating(self.model):
+        with ExitStack() as states:
+            for model in (self.model, self.large_model):
+                if model is not None:
+                    states.enter_context(generating(model))
             return self._run(stopping, sequences).finish()
 
-    def _run(self, stopping: Stopping, sequences: Sequence[SequenceState]) -> Run:
+    def _run(self, stopping: Stopping, sequences: Sequence[SequenceState]) -> Run | PairRun:
         settings = (
             self.model,
             self.sampling,
@@ -124,6 +149,12 @@ class RolloutEngine:
         )
         if isinstance(self.decoding, Cautious):
             return TrialRun(*settings, rule=self.decoding, tokenizer=self.tokenizer)
+        if isinstance(self.decoding, ThinkJustEnough):
+            return StopRun(*settings, rule=self.decoding, tokenizer=self.tokenizer)
+        if isinstance(self.decoding, TwoModels):
+            return PairRun(*settings[:-1], rule=self.decoding, large_model=self.large_model)
+        if isinstance(self.decoding, SwiReasoning):
+            return SoftRun(*settings, rule=self.decoding, tokenizer=self.tokenizer)
         return Run(*settings)
 
     def _sequences(self, starts: Sequence[Start], seed: int, first: int) -> list[SequenceState]:

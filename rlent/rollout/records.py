@@ -11,6 +11,16 @@ FinishReason = Literal["eos", "stop", "length", "budget"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Tally:
+    """What a decoding rule counted in one completion, such as the tokens that a second model drew."""
+
+    name: str
+    count: int
+    of: int
+    """What it is a share of."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Completion:
     """One completion and what was known about each of its tokens when it was drawn; tensors on the CPU.
 
@@ -34,6 +44,8 @@ class Completion:
     """``index`` of the completion that this one was forked from."""
     branch_step: int | None
     """Number of tokens shared with the parent: the first own token took the place of the parent's next one."""
+    tallies: tuple[Tally, ...] = ()
+    """What the decoding rule counted."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,7 +13,7 @@ from rlent.rollout.cache import Prefix, RolloutCache
 from rlent.rollout.decoding import DecodingRule
 from rlent.rollout.models import check_filled, layer_count
 from rlent.rollout.records import Completion, FinishReason, Generation, Statistics
-from rlent.rollout.sampling import Draw, Sampling, draw
+from rlent.rollout.sampling import Draw, Rule, Sampling, draw
 from rlent.rollout.sequence import SequenceState
 from rlent.rollout.stopping import Stopping
 
@@ -52,10 +52,7 @@ class Run:
 
     def finish(self) -> Generation:
         while self.waiting or self.live:
-            self._admit()
-            self._end_beyond_budget()
-            self._sample()
-            self._decode()
+            self.turn()
         sampled, discarded = self.sampled()
         return Generation(
             completions=tuple(sorted(self.done, key=lambda done: (done.prompt, done.index))),
@@ -67,14 +64,20 @@ class Run:
             ),
         )
 
+    def turn(self) -> None:
+        """A token for every sequence that there is room for."""
+        self._admit()
+        self._end_beyond_budget()
+        self._sample()
+        self._decode()
+
     def sampled(self) -> tuple[int, int]:
         """Tokens drawn and kept, and tokens drawn and not kept."""
         return self.spent.total(), 0
 
     def _admit(self) -> None:
         """Waiting sequences take the free places."""
-        free = len(self.waiting) if self.max_live is None else self.max_live - len(self.live)
-        new = [self.waiting.popleft() for _ in range(min(free, len(self.waiting)))]
+        new = [self.waiting.popleft() for _ in range(min(self._free(), len(self.waiting)))]
         if not new:
             return
         self._prefill(
@@ -87,6 +90,10 @@ class Run:
         for one in new:
             self._forget_prefix(one)
 
+    def _free(self) -> int:
+        """Places that waiting sequences can take."""
+        return len(self.waiting) if self.max_live is None else self.max_live - len(self.live)
+
     def _prefill(self, prompts: dict[int, tuple[int, ...]]) -> None:
         """Run the prompts that are new through the model, padded on the left."""
         new = {place: ids for place, ids in prompts.items() if place not in self.prompts}
@@ -97,7 +104,8 @@ class Run:
         tokens = torch.tensor([[0] * (width - len(ids)) + list(ids) for ids in new.values()])
         positions = torch.arange(width) - (width - torch.tensor(lengths).unsqueeze(1))
         cache = RolloutCache(len(self.cache))
-        logits = self._forward(tokens, positions.clamp(min=0), lengths, cache)
+        inputs = {"input_ids": tokens}
+        logits = self._forward(inputs, positions.clamp(min=0), lengths, cache)
         check_filled(self.model, cache.columns_per_layer, width)
         self.prefill_tokens += sum(lengths)
         for row, (place, ids) in enumerate(new.items()):
@@ -117,21 +125,28 @@ class Run:
             return
         held = [one.length - 1 for one in self.live]
         self.cache.narrow(max(held))
-        tokens = torch.tensor([[one.tokens[-1]] for one in self.live])
         positions = torch.tensor(held).unsqueeze(1)
         lengths = [one.length for one in self.live]
-        self.logits = self._forward(tokens, positions, lengths, self.cache)
+        self.logits = self._forward(self._inputs(), positions, lengths, self.cache)
         self.decode_steps += 1
 
+    def _inputs(self) -> dict[str, Tensor]:
+        """What the model goes on from: the last token of every live sequence, ``[b 1]``."""
+        return {"input_ids": torch.tensor([[one.tokens[-1]] for one in self.live])}
+
     def _forward(
-        self, tokens: Tensor, positions: Tensor, lengths: list[int], cache: RolloutCache
+        self,
+        inputs: dict[str, Tensor],
+        positions: Tensor,
+        lengths: list[int],
+        cache: RolloutCache,
     ) -> Tensor:
-        """Logits ``[b v]`` of the next token, float32; ``lengths`` count the new tokens."""
+        """Logits ``[b v]`` of the next token, float32; ``lengths`` count the new ones."""
         width = max(lengths)
         mask = torch.arange(width) >= width - torch.tensor(lengths).unsqueeze(1)
         device = self.model.device
         output = self.model(
-            input_ids=tokens.to(device),
+            **{name: values.to(device) for name, values in inputs.items()},
             attention_mask=mask.long().to(device),
             position_ids=positions.to(device),
             past_key_values=cache,
@@ -154,7 +169,7 @@ class Run:
             self._seen().to(device),
             uniforms.to(device),
             positions.to(device),
-            self.decoding,
+            self._law(),
         )
         numbers = _on_host(drawn)
         if self.branching is not None:
@@ -166,6 +181,10 @@ class Run:
             if reason := self.stopping.reason(one.tokens, one.limit):
                 finished[row] = reason
         self._retire(finished)
+
+    def _law(self) -> Rule | None:
+        """What the live sequences draw from; None for what ``sampling`` says."""
+        return self.decoding
 
     def _seen(self) -> Tensor:
         """``[b s]`` tokens of each live sequence, padded with its own first one; none unless they are asked for."""

@@ -6,7 +6,10 @@ from rlent.rollout.decoding.cautious import Cautious
 from rlent.rollout.decoding.entropy_aware import EntropyAware
 from rlent.rollout.decoding.entropy_temperature import EntropyTemperature
 from rlent.rollout.decoding.rule import DecodingRule
+from rlent.rollout.decoding.swi_reasoning import SwiReasoning
 from rlent.rollout.decoding.temperature_switch import TemperatureSwitch
+from rlent.rollout.decoding.think_just_enough import ThinkJustEnough
+from rlent.rollout.decoding.two_models import TwoModels
 from rlent.rollout.decoding.typical import Typical
 
 __all__ = [
@@ -16,7 +19,10 @@ __all__ = [
     "DecodingRule",
     "EntropyAware",
     "EntropyTemperature",
+    "SwiReasoning",
     "TemperatureSwitch",
+    "ThinkJustEnough",
+    "TwoModels",
     "Typical",
 ]
 
@@ -28,6 +34,9 @@ TABLE: dict[str, type[DecodingRule]] = {
         EntropyTemperature,
         TemperatureSwitch,
         Cautious,
+        ThinkJustEnough,
+        SwiReasoning,
+        TwoModels,
     )
 }
 
@@ -45,6 +54,9 @@ class Decoding:
     entropy_temperature: EntropyTemperature | None = None
     temperature_switch: TemperatureSwitch | None = None
     cautious: Cautious | None = None
+    think_just_enough: ThinkJustEnough | None = None
+    swi_reasoning: SwiReasoning | None = None
+    two_models: TwoModels | None = None
 
     def __post_init__(self) -> None:
         if len(given := self._given()) != 1:

@@ -26,11 +26,12 @@ Recipe::
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from rlent.errors import ConfigError
 from rlent.rollout.decoding.rule import DecodingRule
 from rlent.rollout.sampling import Sampling, Step, truncated
 from rlent.rollout.truncation import nats
@@ -64,6 +65,12 @@ class Cautious(DecodingRule):
             raise ValueError(f"max_trials must be at least 1, got {self.max_trials}")
         if not self.punctuation or "" in self.punctuation:
             raise ValueError("punctuation must be marks, at least one")
+
+    def check_tokenizer(self, tokenizer: Any | None) -> None:
+        if tokenizer is None:
+            raise ConfigError(
+                "punctuation is found in text, which needs the tokenizer", key="decoding.cautious"
+            )
 
     def __call__(self, step: Step) -> Float[Tensor, "b v"]:
         return truncated(step.scores, step.sampling).log_softmax(-1)

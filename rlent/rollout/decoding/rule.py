@@ -30,6 +30,8 @@ class DecodingRule:
     prefix determines."""
     evaluates: ClassVar[bool] = True
     """Whether the rule means something without training."""
+    summarises: ClassVar[bool] = True
+    """Whether thinking may be cut at budgets, and summaries written from tokens alone."""
     remembers: ClassVar[bool] = False
     """Whether ``observe`` changes the rule: every rank must then make the same calls."""
 
@@ -41,6 +43,9 @@ class DecodingRule:
                 key=f"decoding.{self.name}",
                 remedy="set a temperature above 0",
             )
+
+    def check_tokenizer(self, tokenizer: Any | None) -> None:
+        """Raise ConfigError if the rule needs a tokenizer, or texts that its vocabulary cannot write."""
 
     def build(self) -> "DecodingRule":
         """The rule with a memory of its own, where it has one."""
