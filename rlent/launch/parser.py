@@ -197,8 +197,9 @@ def _cold_start_command(commands: "argparse._SubParsersAction[argparse.ArgumentP
         actions.cold_start,
         "of several solutions of every problem, take the one whose length fits how hard the problem is",
         "Reads JSON lines with prompt, length (tokens) and pass_rate, several for a prompt, and writes for each prompt "
-        "the row whose length is nearest to (1 - p) L(0) + p L(1), p its pass rate (AdaCS of ARES, arXiv 2510.08457). "
-        "For example: rlent cold-start solutions.jsonl --rates runs/evaluations/NAME/CHECKPOINT/held_out -o chosen.jsonl",
+        "the row whose length is nearest to (1 - p) L(0) + p L(1), p its pass rate (AdaCS of ARES, arXiv 2510.08457). For "
+        "example: rlent cold-start solutions.jsonl --rates runs/evaluations/NAME/CHECKPOINT/held_out "
+        "-o chosen.jsonl",
     )
     parser.add_argument("file", type=Path, metavar="FILE.jsonl")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.jsonl")
@@ -228,8 +229,8 @@ def _next_tokens_command(commands: "argparse._SubParsersAction[argparse.Argument
         "next-tokens",
         actions.next_tokens,
         "make next-token tasks of a text corpus, from easy to hard ones",
-        "Reads JSON lines with a text, has a model score every token's entropy once, and writes for each step the tokens "
-        "to ask for and the length to ask for (Reinforcement Mid-Training, arXiv 2509.24375). For example: "
+        "Reads JSON lines with a text, has a model score every token's entropy once, and writes for each step the "
+        "tokens to ask for and the length to ask for (Reinforcement Mid-Training, arXiv 2509.24375). For example: "
         "rlent next-tokens corpus.jsonl --model Qwen/Qwen3-1.7B --steps 100 --prompts 128 -o tasks.jsonl",
     )
     parser.add_argument("file", type=Path, metavar="FILE.jsonl")
