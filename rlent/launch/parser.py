@@ -197,8 +197,8 @@ def _cold_start_command(commands: "argparse._SubParsersAction[argparse.ArgumentP
         actions.cold_start,
         "of several solutions of every problem, take the one whose length fits how hard the problem is",
         "Reads JSON lines with prompt, length (tokens) and pass_rate, several for a prompt, and writes for each prompt "
-        "the row whose length is nearest to (1 - p) L(0) + p L(1), p its pass rate (AdaCS of ARES, arXiv 2510.08457). For "
-        "example: rlent cold-start solutions.jsonl --rates runs/evaluations/NAME/CHECKPOINT/held_out "
+        "the row whose length is nearest to (1 - p) L(0) + p L(1), p its pass rate (AdaCS of ARES, arXiv 2510.08457). "
+        "For example: rlent cold-start solutions.jsonl --rates runs/evaluations/NAME/CHECKPOINT/held_out "
         "-o chosen.jsonl",
     )
     parser.add_argument("file", type=Path, metavar="FILE.jsonl")
