@@ -17,6 +17,7 @@ from rlent.rollout.forking import (
     ForkingRule,
     Tree,
     UncertainTokens,
+    WindowEntropy,
 )
 from rlent.rollout.forking.grow import Grower
 from rlent.rollout.streams import chance, sequence_key, uniform
@@ -62,6 +63,7 @@ RULES: list[ForkingRule] = [
     UncertainTokens(trees=2, tokens=3, forks=1),
     UncertainTokens(trees=2, tokens=1, rounds=3, forks=1),
     EntropyChange(initial_completions=3, every=4, window=2),
+    WindowEntropy(initial_completions=3, window=2, quantile=0.6),
 ]
 each_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 
@@ -214,6 +216,39 @@ def test_changes_of_entropy() -> None:
     assert 5 < total < 5 * (GENERATIONS - 3)
 
 
+def test_windows_of_high_entropy() -> None:
+    """The highest first, none over another of the same completion, one round."""
+    completions = grown(RULES[4])
+    total = 0
+    for prompt in range(5):
+        first = [one for one in completions if one.prompt == prompt][:3]
+        entropies = [one.entropies.tolist() for one in first]
+        highs = []
+        for h in entropies:
+            rising, place = sorted(h), 0.6 * (len(h) - 1)
+            low = int(place)
+            highs.append(rising[low] + (place - low) * (rising[low + 1] - rising[low]))
+        threshold = sum(highs) / 3
+        found = []
+        for index, h in enumerate(entropies):
+            means = [((h[t] + h[t + 1]) / 2, t) for t in range(LENGTH - 1)]
+            taken: list[int] = []
+            for mean, t in sorted(means, reverse=True):
+                if mean > threshold and t - 1 not in taken and t + 1 not in taken:
+                    taken.append(t)
+                    found.append((mean, index, t))
+        found.sort(reverse=True)
+        expected = [(index, step) for _, index, step in found[: GENERATIONS - 3]]
+        assert forks_of(completions, prompt) == expected
+        total += len(expected)
+    assert total > 10
+
+
+def test_a_completion_shorter_than_a_window_has_no_fork() -> None:
+    completions = grown(RULES[4], max_new_tokens=1)
+    assert all(one.parent is None for one in completions)
+
+
 def test_what_is_missing_is_sampled_plainly() -> None:
     """Completions of one token cannot fork after the fourth."""
     model = make_model()
@@ -261,6 +296,9 @@ def test_of_too_many_forks_the_first_are_made() -> None:
             {"initial_completions": 1, "every": 30, "probability": 1.5},
             "probability",
         ),
+        ("window_entropy", {"initial_completions": 0}, "initial_completions"),
+        ("window_entropy", {"initial_completions": 1, "window": 0}, "window"),
+        ("window_entropy", {"initial_completions": 1, "quantile": 1.0}, "quantile"),
     ],
 )
 def test_a_wrong_option_is_named(name: str, options: dict[str, Any], field: str) -> None:
@@ -270,7 +308,12 @@ def test_a_wrong_option_is_named(name: str, options: dict[str, Any], field: str)
 
 @pytest.mark.parametrize(
     "rule",
-    [CriticalToken(), UncertainTokens(), EntropyChange(initial_completions=8, every=30)],
+    [
+        CriticalToken(),
+        UncertainTokens(),
+        EntropyChange(initial_completions=8, every=30),
+        WindowEntropy(initial_completions=8),
+    ],
     ids=lambda rule: rule.name,
 )
 def test_a_rule_that_does_not_give_the_group_is_refused(rule: ForkingRule) -> None:

@@ -6,6 +6,7 @@ from rlent.rollout.forking.critical_token import CriticalToken
 from rlent.rollout.forking.entropy_change import EntropyChange
 from rlent.rollout.forking.rule import Fork, ForkingRule, Tree
 from rlent.rollout.forking.uncertain_tokens import UncertainTokens
+from rlent.rollout.forking.window_entropy import WindowEntropy
 
 __all__ = [
     "TABLE",
@@ -16,10 +17,11 @@ __all__ = [
     "ForkingRule",
     "Tree",
     "UncertainTokens",
+    "WindowEntropy",
 ]
 
 TABLE: dict[str, type[ForkingRule]] = {
-    rule.name: rule for rule in (EntropyChange, CriticalToken, UncertainTokens)
+    rule.name: rule for rule in (EntropyChange, CriticalToken, UncertainTokens, WindowEntropy)
 }
 
 
@@ -34,6 +36,7 @@ class Forking:
     entropy_change: EntropyChange | None = None
     critical_token: CriticalToken | None = None
     uncertain_tokens: UncertainTokens | None = None
+    window_entropy: WindowEntropy | None = None
 
     def __post_init__(self) -> None:
         if len(given := self._given()) != 1:
