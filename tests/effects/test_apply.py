@@ -178,6 +178,7 @@ REFUSED = {
     "kl_anchor",
     "kl_cov",
     "lp_reg",
+    "next_token_loss",
     "self_certainty",
     "simko",
     "siren",
