@@ -166,6 +166,14 @@ def calibrate(options: argparse.Namespace) -> int:
     return calibrate(options.folder, problems=options.problems, alpha=options.alpha)
 
 
+def difficulty(options: argparse.Namespace) -> int:
+    from rlent.evaluation.difficulty import DifficultyThresholds
+    from rlent.launch.difficulty import difficulty
+
+    thresholds = DifficultyThresholds(alpha=options.alpha, beta=options.beta, gamma=options.gamma)
+    return difficulty(options.folder, thresholds, options.output, probe=options.probe)
+
+
 def replay(options: argparse.Namespace) -> int:
     from rlent.launch.replay import replay
 

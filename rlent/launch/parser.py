@@ -184,6 +184,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _report_commands(commands)
     _calibrate_command(commands)
+    _difficulty_command(commands)
     _replay_command(commands)
     _inspect_command(commands)
     _compare_command(commands)
@@ -337,6 +338,51 @@ def _calibrate_command(commands: "argparse._SubParsersAction[argparse.ArgumentPa
         metavar="SHARE",
         help="sets that may lack a correct candidate (default: %(default)s)",
     )
+
+
+def _difficulty_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = _command(
+        commands,
+        "difficulty",
+        actions.difficulty,
+        "label the problems of an evaluated set as easy, normal or hard, by accuracy and entropy",
+        "A problem is normal if its drawn completions' accuracy is at least ALPHA and their tokens' mean entropy at "
+        "most BETA, else hard if the accuracy is below GAMMA, else easy (DiffAdapt, arXiv 2510.19669). Writes each "
+        "problem with its label and the label's temperature and token limit, and prints which share of the tokens "
+        "those limits would keep. The paper's thresholds could not be verified, so there are no defaults. For "
+        "example: rlent difficulty runs/evaluations/grpo/small-arithmetic/held_out --alpha 0.5 --beta 0.35 "
+        "--gamma 0.25 -o rows.jsonl",
+    )
+    parser.add_argument(
+        "folder",
+        type=Path,
+        metavar="DIR",
+        help="folder of one set that `rlent eval --samples K` has written",
+    )
+    parser.add_argument(
+        "--alpha", type=float, required=True, metavar="A", help="least accuracy of normal problems"
+    )
+    parser.add_argument(
+        "--beta",
+        type=float,
+        required=True,
+        metavar="B",
+        help="highest mean entropy of normal problems, in nats",
+    )
+    parser.add_argument(
+        "--gamma",
+        type=float,
+        required=True,
+        metavar="C",
+        help="accuracy below which problems that are not normal are hard",
+    )
+    parser.add_argument(
+        "--probe",
+        metavar="MODEL",
+        help="try to predict the labels from this model's hidden states of the prompts: fitted on the first half of "
+        "the problems, tried on the other",
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.jsonl")
 
 
 def _replay_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

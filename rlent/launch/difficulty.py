@@ -1,0 +1,80 @@
+"""``rlent difficulty``: a label for each problem of an evaluated set, and what the labels' settings would save."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from rlent.errors import ConfigError
+from rlent.evaluation import in_order, read_answers
+from rlent.evaluation.difficulty import (
+    DIFFICULTY_SETTINGS,
+    DifficultyThresholds,
+    LabelledProblem,
+    cut_correct,
+    kept_tokens,
+    labelled,
+)
+from rlent.evaluation.store import COMPLETIONS_FOLDER, SETTINGS_FILE
+from rlent.launch.difficulty_probe import try_probe
+
+
+def difficulty(
+    folder: Path, thresholds: DifficultyThresholds, output: Path, *, probe: str | None = None
+) -> int:
+    """Write every labelled problem as one JSON row a line, and say counts and tokens; returns the exit status.
+
+    Args:
+        probe: a model whose hidden states of the prompts are to predict the labels (``try_probe``).
+
+    Raises:
+        ConfigError: the folder is not that of an evaluated set with drawn completions, its completions have budgets of
+            their own, or the file exists.
+    """
+    if output.exists():
+        raise ConfigError("the file exists", key="--output", given=str(output))
+    length = _length(folder)
+    paths = sorted((folder / COMPLETIONS_FOLDER).glob("*.parquet"))
+    answers = in_order(answer for path in paths for answer in read_answers(path))
+    problems = labelled(answers, thresholds)
+    tried = None if probe is None else try_probe(problems, probe)
+    lines = [json.dumps(each.row(length), ensure_ascii=False) for each in problems]
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for label, settings in DIFFICULTY_SETTINGS.items():
+        chosen = [each for each in problems if each.label == label]
+        print(
+            f"{label:8}{len(chosen)} problems, temperature {settings.temperature:g}, "
+            f"at most {settings.limit(length)} tokens{_said(chosen, length)}"
+        )
+    print(f"{'all':8}{len(problems)} problems, at most {length} tokens{_said(problems, length)}")
+    if tried is not None:
+        print(tried)
+    print(f"Wrote {len(problems)} problems to {output}")
+    return 0
+
+
+def _length(folder: Path) -> int:
+    """Most tokens of a completion of the set."""
+    path = folder / SETTINGS_FILE
+    if not path.is_file():
+        raise ConfigError(
+            "not the folder of an evaluated set",
+            expected=f"a folder with {SETTINGS_FILE} and {COMPLETIONS_FOLDER}, which `rlent eval` writes for every set",
+            given=str(folder),
+        )
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    if settings.get("budget") is not None:
+        raise ConfigError(
+            "completions under a budget are not cut at a length",
+            given=str(folder),
+            remedy="name the folder of a set without a budget",
+        )
+    return settings["length"]
+
+
+def _said(problems: Sequence[LabelledProblem], length: int) -> str:
+    if not problems:
+        return ""
+    cut = cut_correct(problems, length)
+    cost = "none is correct" if cut is None else f"{cut:.1%} of the correct completions are cut"
+    return f": {kept_tokens(problems, length):.1%} of tokens are kept, {cost}"
