@@ -76,6 +76,27 @@ class SetStore:
         return self.folder / COMPLETIONS_FOLDER / f"{chunk.name}.parquet"
 
 
+def read_set(folder: Path, key: str | None = None) -> list[Answer]:
+    """Every completion of an evaluated set, in order.
+
+    Args:
+        key: what named the folder.
+
+    Raises:
+        ConfigError: it is not the folder of an evaluated set.
+    """
+    paths = sorted((folder / COMPLETIONS_FOLDER).glob("*.parquet"))
+    if not paths:
+        raise ConfigError(
+            "not the folder of an evaluated set",
+            key=key,
+            expected=f"a folder with {COMPLETIONS_FOLDER}/*.parquet, which `rlent eval` writes for every set, "
+            "such as runs/evaluations/NAME/CHECKPOINT/held_out",
+            given=str(folder),
+        )
+    return in_order(answer for path in paths for answer in read_answers(path))
+
+
 def write_problems(folder: Path, result: SetResult) -> None:
     """The table of a set's problems."""
     write_whole(folder / PROBLEMS_FILE, pa.Table.from_pylist(result.rows()))

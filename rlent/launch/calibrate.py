@@ -4,7 +4,7 @@ from itertools import groupby
 from pathlib import Path
 
 from rlent.errors import ConfigError
-from rlent.evaluation import Answer, in_order, read_answers
+from rlent.evaluation import Answer
 from rlent.evaluation.calibration import (
     Coverage,
     Stopped,
@@ -15,7 +15,7 @@ from rlent.evaluation.calibration import (
     stopped,
 )
 from rlent.evaluation.results import CORRECT
-from rlent.evaluation.store import COMPLETIONS_FOLDER
+from rlent.evaluation.store import read_set
 from rlent.launch.show import say
 
 
@@ -28,7 +28,7 @@ def calibrate(folder: Path, *, problems: int, alpha: float) -> int:
     """
     if not 0 < alpha < 1:
         raise ConfigError("not a share", key="--alpha", expected="between 0 and 1", given=alpha)
-    answers = [answer for answer in _answers(folder) if answer.score is not None]
+    answers = [answer for answer in read_set(folder, "FOLDER") if answer.score is not None]
     numbers = sorted({answer.problem for answer in answers})
     if not 0 < problems < len(numbers):
         raise ConfigError(
@@ -42,18 +42,6 @@ def calibrate(folder: Path, *, problems: int, alpha: float) -> int:
     if any(answer.sample is not None for answer in answers):
         _candidates([each for each in answers if each.sample is not None], known, alpha)
     return 0
-
-
-def _answers(folder: Path) -> list[Answer]:
-    files = sorted((folder / COMPLETIONS_FOLDER).glob("*.parquet"))
-    if not files:
-        raise ConfigError(
-            "no completions of an evaluation",
-            key="FOLDER",
-            expected="the folder of a set, such as runs/evaluations/NAME/CHECKPOINT/held_out",
-            given=str(folder),
-        )
-    return in_order(answer for path in files for answer in read_answers(path))
 
 
 def _stopping(answers: list[Answer], known: set[int]) -> None:

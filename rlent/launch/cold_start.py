@@ -12,8 +12,8 @@ from rlent.data.adaptive_lengths import (
 )
 from rlent.data.records import json_line_records
 from rlent.errors import ConfigError
-from rlent.evaluation import by_pass_variance, in_order, read_answers
-from rlent.evaluation.store import COMPLETIONS_FOLDER
+from rlent.evaluation import by_pass_variance
+from rlent.evaluation.store import read_set
 
 Row = dict[str, Any]
 
@@ -104,13 +104,5 @@ def _key(row: Row) -> str:
 
 def _measured(folder: Path) -> dict[str, float]:
     """Pass rates of an evaluated set's drawn completions, by prompt."""
-    paths = sorted((folder / COMPLETIONS_FOLDER).glob("*.parquet"))
-    if not paths:
-        raise ConfigError(
-            "not the folder of an evaluated set",
-            key="--rates",
-            expected=f"a folder with {COMPLETIONS_FOLDER}/*.parquet, which `rlent eval` writes for every set",
-            given=str(folder),
-        )
-    ranked = by_pass_variance(in_order(answer for path in paths for answer in read_answers(path)))
+    ranked = by_pass_variance(read_set(folder, "--rates"))
     return {_key(each.row()): each.correct / each.samples for each in ranked}

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rlent.errors import ConfigError
-from rlent.evaluation import in_order, read_answers
 from rlent.evaluation.difficulty import (
     DIFFICULTY_SETTINGS,
     DifficultyThresholds,
@@ -14,7 +13,7 @@ from rlent.evaluation.difficulty import (
     kept_tokens,
     labelled,
 )
-from rlent.evaluation.store import COMPLETIONS_FOLDER, SETTINGS_FILE
+from rlent.evaluation.store import COMPLETIONS_FOLDER, SETTINGS_FILE, read_set
 from rlent.launch.difficulty_probe import try_probe
 
 
@@ -33,9 +32,7 @@ def difficulty(
     if output.exists():
         raise ConfigError("the file exists", key="--output", given=str(output))
     length = _length(folder)
-    paths = sorted((folder / COMPLETIONS_FOLDER).glob("*.parquet"))
-    answers = in_order(answer for path in paths for answer in read_answers(path))
-    problems = labelled(answers, thresholds)
+    problems = labelled(read_set(folder), thresholds)
     tried = None if probe is None else try_probe(problems, probe)
     lines = [json.dumps(each.row(length), ensure_ascii=False) for each in problems]
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from rlent.errors import ConfigError
-from rlent.evaluation import by_pass_variance, in_order, read_answers
-from rlent.evaluation.store import COMPLETIONS_FOLDER
+from rlent.evaluation import by_pass_variance
+from rlent.evaluation.store import read_set
 
 
 def select(folder: Path, top: int, output: Path) -> int:
@@ -19,14 +19,7 @@ def select(folder: Path, top: int, output: Path) -> int:
         raise ConfigError("at least one row is written", key="--top", given=top)
     if output.exists():
         raise ConfigError("the file exists", key="--output", given=str(output))
-    paths = sorted((folder / COMPLETIONS_FOLDER).glob("*.parquet"))
-    if not paths:
-        raise ConfigError(
-            "not the folder of an evaluated set",
-            expected=f"a folder with {COMPLETIONS_FOLDER}/*.parquet, which `rlent eval` writes for every set",
-            given=str(folder),
-        )
-    ranked = by_pass_variance(in_order(answer for path in paths for answer in read_answers(path)))
+    ranked = by_pass_variance(read_set(folder))
     if len(ranked) < top:
         raise ConfigError(
             "the set holds fewer problems with drawn completions that are all scored",
