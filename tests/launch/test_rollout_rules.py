@@ -64,7 +64,7 @@ def test_calibrate_reads_an_evaluation(
         ([HELD_OUT, "--problems", "24"], "left to try"),
         ([HELD_OUT, "--problems", "0"], "left to try"),
         ([HELD_OUT, "--problems", "12", "--alpha", "1"], "not a share"),
-        (["runs", "--problems", "12"], "no completions"),
+        (["runs", "--problems", "12"], "not the folder of an evaluated set"),
     ):
         assert main(["calibrate", *arguments]) == 2
         assert said in capsys.readouterr().err
