@@ -5,9 +5,10 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 
 from rlent.errors import ConfigError, RlentError
-from rlent.launch.parser import build_parser
+from rlent.launch.commands import COMMANDS
 
 FAILURE = 1
 """Exit status when a run could not go on."""
@@ -40,6 +41,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nInterrupted before a checkpoint was written.", file=sys.stderr)
         return 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rlent",
+        description=(
+            "Reinforcement-learning post-training of language models at the level of single tokens and their entropy. "
+            "A run is described by a recipe; start with: rlent train recipes/quickstart.yaml"
+        ),
+    )
+    parser.add_argument("--version", action="version", version=f"rlent {version('rlent')}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.add(commands)
+    return parser
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:

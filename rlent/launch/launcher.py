@@ -73,7 +73,7 @@ def command_of(launch: Launch, environment: Mapping[str, str]) -> Command:
     return Command(words=words, variables=_variables(processes, environment))
 
 
-def run(command: Command) -> None:
+def start(command: Command) -> None:
     """Become the command."""
     os.execvpe(command.words[0], command.words, {**os.environ, **command.variables})
 
