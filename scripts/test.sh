@@ -15,5 +15,5 @@ if [ $# -gt 0 ]; then exec "$python" -m pytest "$@"; fi
 "$bin/pyright" --pythonpath "$python"
 bash scripts/check_wheel.sh "$python"
 # Two at once, a file each; then those that need the machine for themselves.
-OMP_NUM_THREADS=1 "$python" -m pytest -n 2 --dist loadfile -m "not alone"
+OMP_NUM_THREADS=1 "$python" -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
 "$python" -m pytest -m alone

@@ -28,11 +28,29 @@ ALONE = (
 """Tests that start as many processes as there are cores, or measure time."""
 
 
+LONG = (
+    "launch/test_small_recipes.py",
+    "launch/test_compare.py",
+    "launch/test_resume.py",
+    "launch/test_new_intervention.py",
+    "laws",
+    "trainer/test_fast_step.py",
+    "test_scaling.py",
+    "rollout/test_rollout_packaged.py",
+    "data/test_data_packaged.py",
+    "kernels/test_triton_compiles.py",
+    "rewards/test_equivalence.py",
+)
+"""Files that take long, which are begun first: one that is begun last keeps one core busy and the other waiting."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     root = Path(__file__).parent
-    for item in items:
-        if item.path.relative_to(root).as_posix().startswith(ALONE):
+    names = {item: item.path.relative_to(root).as_posix() for item in items}
+    for item, name in names.items():
+        if name.startswith(ALONE):
             item.add_marker("alone")
+    items.sort(key=lambda item: not names[item].startswith(LONG))
 
 
 @pytest.fixture(scope="session")

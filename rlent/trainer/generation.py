@@ -1,8 +1,10 @@
 """From TRL's generation to a batch that the interventions have seen: the first half of ``EntropyGRPOTrainer``."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -15,8 +17,16 @@ from rlent.objective import Objective
 from rlent.tracking import RolloutLog
 from rlent.trainer.batches import Batch, has_images, loss_mask, truncated
 from rlent.trainer.engine_trainer import EngineTrainer
+from rlent.trainer.metrics import MeanMetrics
 from rlent.trainer.reference import reference_policy
-from rlent.trainer.refill import FreshPrompts, empty_groups, fill_groups, without_given_up
+from rlent.trainer.refill import (
+    FreshPrompts,
+    Share,
+    empty_groups,
+    fill_groups,
+    without_given_up,
+)
+from rlent.trainer.reward_errors import rewards_of_all_ranks
 from rlent.types import Rollouts, Selection
 
 ROLLOUTS_ONLY = ("reward_parts", "truncated", "texts", "answers", "budgets")
@@ -35,6 +45,7 @@ class RolloutTrainer(EngineTrainer):
 
     _reward_parts: Tensor
     """Rewards by function of all ranks' completions of the last generation."""
+    _means: dict[str, MeanMetrics]
     _fresh_prompts: FreshPrompts | None
     """Where prompts come from when groups are replaced."""
 
@@ -70,8 +81,13 @@ class RolloutTrainer(EngineTrainer):
     def _filters(self) -> bool:
         return self._mode == "train" and self.chain.has_stage(OnFilter)
 
-    def _roll_out(self, inputs: list[dict[str, Any]]) -> tuple[Batch, Tensor]:
-        """Generate once; the batch with rewards after ``on_rewards``, and the rows that ``on_filter`` keeps."""
+    def _roll_out(
+        self, inputs: list[dict[str, Any]], *, rows: int | None = None
+    ) -> tuple[Batch, Tensor]:
+        """Generate once; the batch with rewards after ``on_rewards``, and the rows that ``on_filter`` keeps.
+
+        Of all but the first ``rows`` nothing is kept, and nobody is told their rewards.
+        """
         self._scored.clear()
         self._captured = None
         budgets = self._cutting
@@ -81,6 +97,10 @@ class RolloutTrainer(EngineTrainer):
         if self._mode == "train":
             self._generated += float(self.reduce.sum(batch["completion_mask"].sum()))
         keep = torch.ones_like(batch["truncated"])
+        if rows is not None:
+            keep[rows:] = False
+            batch["reward"] = torch.where(keep, batch["reward"], torch.nan)
+            batch["reward_parts"] = torch.where(keep.unsqueeze(1), batch["reward_parts"], torch.nan)
         rollouts = self._rollouts(batch, keep)
         if self.chain.has_stage(OnRewards):
             batch["reward"], metrics = self.chain.on_rewards(rollouts)
@@ -168,12 +188,7 @@ class RolloutTrainer(EngineTrainer):
                 key="data",
                 remedy="load the data as a map-style dataset",
             )
-        return FreshPrompts(
-            self.train_dataset,
-            seed=self.args.seed,
-            rank=self.accelerator.process_index,
-            world_size=self.accelerator.num_processes,
-        )
+        return FreshPrompts(self.train_dataset, seed=self.args.seed)
 
     def _refill(self, batch: Batch, keep: Tensor) -> tuple[Batch, Tensor]:
         """Generate from other prompts until no group is empty on any rank, or the rounds are used up."""
@@ -182,21 +197,42 @@ class RolloutTrainer(EngineTrainer):
                 "completions can only be given up in text-only training", key="interventions"
             )
         size, rounds = self._generations, 0
+        pad_token = self._tokenizer.pad_token_id
         while rounds < self.chain.resample_rounds:
-            wanted = int(
-                self.reduce.max(torch.tensor(len(empty_groups(keep, size))).to(keep.device))
-            )
-            if wanted == 0:
+            missing = torch.tensor(len(empty_groups(keep, size)), device=keep.device)
+            share = Share.of(missing, self.reduce)
+            if share.total == 0:
                 break
             assert self._fresh_prompts is not None
-            prompts = self._fresh_prompts.draw(wanted)
-            fresh, usable = self._roll_out([dict(row) for row in prompts for _ in range(size)])
-            pad_token = self._tokenizer.pad_token_id
+            prompts = self._fresh_prompts.draw(share)
+            inputs = [dict(row) for row in prompts for _ in range(size)]
+            with self._further_round(share):
+                fresh, usable = self._roll_out(inputs, rows=share.own * size)
             batch, keep = fill_groups(batch, keep, fresh, usable, size=size, pad_token=pad_token)
             rounds += 1
         empty = Mean(len(empty_groups(keep, size)), len(keep) // size)
         self.record_metrics({"resampling/rounds": float(rounds), "resampling/empty_groups": empty})
         return batch, keep
+
+    @contextmanager
+    def _further_round(self, share: Share) -> Iterator[None]:
+        """Generate this rank's share of a round, and leave the metrics as they are.
+
+        They are those of the prompts that the data loader gave. With the others among them, means would depend on how
+        many ranks there are, and on which prompts are hard.
+        """
+        mode, native = self._mode, self._native
+        metrics, self._metrics[mode] = self._metrics[mode], defaultdict(list)
+        means, self._means[mode] = self._means[mode], MeanMetrics(self.accelerator.device)
+        if native is not None:
+            native.share = share
+        try:
+            yield
+        finally:
+            self._metrics[mode], self._means[mode] = metrics, means
+            if native is not None:
+                native.share = None
+        self._metrics[mode]["num_tokens"] = [self.state.num_input_tokens_seen]
 
     def _counted(self, batch: Batch, rollouts: Rollouts, keep: Tensor) -> Batch:
         """The batch with the numbers that losses divide by, without the rollouts that were given up."""
@@ -240,9 +276,12 @@ class RolloutTrainer(EngineTrainer):
     ) -> Tensor:
         if (budgets := self._cutting) is not None:
             completions, completion_ids_list = budgets.judged(completions)
+        score = partial(
+            super()._calculate_rewards, inputs, prompts, completions, completion_ids_list
+        )
+        shape = (len(prompts), len(self.reward_funcs))
         with self._timed("rewards"):
-            parts = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-        assert isinstance(parts, Tensor)
+            parts = rewards_of_all_ranks(score, shape, self.accelerator.device)
         for name, column in zip(self.reward_func_names, parts.unbind(dim=1), strict=True):
             if column.isinf().any():
                 raise RewardError(f"the reward {name} is infinite for a completion")

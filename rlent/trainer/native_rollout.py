@@ -21,6 +21,7 @@ from rlent.rollout import (
 )
 from rlent.rollout.forking.grow import Grower
 from rlent.trainer.config import EntropyGRPOConfig
+from rlent.trainer.refill import Share
 
 _GENERATION_KWARGS = ("typical_p", "stop_strings")
 """Keys of TRL's ``generation_kwargs`` that the engine knows."""
@@ -155,6 +156,8 @@ class NativeRollout:
     rank: int
     decoding: DecodingRule | None = None
     forking: ForkingRule | None = None
+    share: Share | None = None
+    """Which groups of all ranks' these are, where they are not as many on every rank."""
     _step: int = -1
     _calls: int = 0
 
@@ -166,7 +169,7 @@ class NativeRollout:
         ``sampling`` takes the place of the trainer's own settings.
         """
         engine = self._engine(model, sampling or self.sampling)
-        return engine.generate(prompts, seed=self._next_seed(step), first=self.rank * len(prompts))
+        return engine.generate(prompts, seed=self._next_seed(step), first=self._first(len(prompts)))
 
     def generate_groups(
         self, model: Any, prompts: list[list[int]], step: int, rule: ForkingRule
@@ -177,8 +180,16 @@ class NativeRollout:
         assert prompts == [prompt for prompt in groups for _ in range(size)]
         grower = Grower(engine=self._engine(model, self.sampling), rule=rule)
         return grower.generate(
-            groups, size, seed=self._next_seed(step), first=self.rank * len(groups)
+            groups,
+            size,
+            seed=self._next_seed(step),
+            first=self._first(len(prompts)) // size,
         )
+
+    def _first(self, rows: int) -> int:
+        """Place of the first completion among those of all ranks."""
+        share = self.share
+        return self.rank * rows if share is None else share.below * self.args.num_generations
 
     def _engine(self, model: Any, sampling: Sampling) -> RolloutEngine:
         return RolloutEngine(
@@ -192,7 +203,10 @@ class NativeRollout:
     def observe(self, generation: Generation, reduce: Reduce, device: torch.device) -> None:
         """Show a training batch to the decoding rule; a collective if the rule remembers."""
         if self.decoding is not None and self.decoding.remembers:
-            noted = [completion.entropies for completion in generation.completions]
+            done = generation.completions
+            if self.share is not None:
+                done = done[: self.share.own * self.args.num_generations]
+            noted = [completion.entropies for completion in done]
             self.decoding.observe(torch.cat(noted or [torch.empty(0)]).to(device), reduce)
 
     def state_dict(self) -> dict[str, Any]:

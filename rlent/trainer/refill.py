@@ -4,33 +4,57 @@ A generation batch is TRL's: tensors and lists by name, one row per completion, 
 """
 
 import random
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from rlent.reduce import Reduce
 from rlent.trainer.batches import Batch
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Share:
+    """What this rank generates of a round's groups.
+
+    Group ``k`` of a round, counted over all ranks, is for the ``k``-th empty place, so that nothing depends on how the
+    places lie on ranks. Collectives need as many rows of every rank: those with less to fill generate for nothing.
+    """
+
+    below: int
+    """Groups of the ranks before this one."""
+    own: int
+    most: int
+    """Groups that each rank generates: as many as the one with most to fill."""
+    total: int
+
+    @classmethod
+    def of(cls, groups: Tensor, reduce: Reduce) -> "Share":
+        """The share of a rank with ``groups`` (a number) to fill. A collective."""
+        numbers = (reduce.sum_below(groups), groups, reduce.max(groups), reduce.sum(groups))
+        below, own, most, total = (int(number) for number in numbers)
+        return cls(below=below, own=own, most=most, total=total)
 
 
 class FreshPrompts:
     """Prompts from outside the data loader's order, in a seeded order of their own.
 
-    Every rank draws its own part of one order, which is shuffled anew each time it has been used up.
+    All ranks draw from one order, which is shuffled anew each time it has been used up.
     """
 
-    def __init__(self, dataset: Any, *, seed: int, rank: int, world_size: int) -> None:
+    def __init__(self, dataset: Any, *, seed: int) -> None:
         self._dataset = dataset
         self._seed = seed
-        self._rank = rank
-        self._world_size = world_size
         self.drawn = 0
         """Prompts that all ranks have drawn so far; what a resumed run must know."""
 
-    def draw(self, count: int) -> list[dict[str, Any]]:
-        """``count`` rows of the dataset for this rank; every rank must draw as many."""
-        first = self.drawn + self._rank * count
-        self.drawn += self._world_size * count
-        return [self._dataset[self._index(place)] for place in range(first, first + count)]
+    def draw(self, share: Share) -> list[dict[str, Any]]:
+        """A row of the dataset for each of the ``most`` groups; behind the rank's own ones, the last again."""
+        first, last = self.drawn + share.below, self.drawn + share.total - 1
+        self.drawn += share.total
+        places = [*range(first, first + share.own), *[last] * (share.most - share.own)]
+        return [self._dataset[self._index(place)] for place in places]
 
     def _index(self, place: int) -> int:
         epoch, position = divmod(place, len(self._dataset))
@@ -48,15 +72,14 @@ def empty_groups(keep: Tensor, size: int) -> Tensor:
 def fill_groups(
     batch: Batch, keep: Tensor, fresh: Batch, usable: Tensor, *, size: int, pad_token: int
 ) -> tuple[Batch, Tensor]:
-    """Put the groups of ``fresh`` that are ``usable`` into empty groups of ``batch``, in order.
+    """Put each group of ``fresh`` that is ``usable`` into its empty group of ``batch``: the k-th into the k-th.
 
     Returns:
         The batch, as wide as the wider of the two, and which of its rows are kept. Each row keeps its ``group`` number.
     """
     slots = empty_groups(keep, size)
-    sources = usable.view(-1, size).any(dim=1).nonzero().flatten()
-    count = min(len(slots), len(sources))
-    into, source = (_rows(groups[:count], size) for groups in (slots, sources))
+    whole = usable.view(-1, size).any(dim=1)[: len(slots)].nonzero().flatten()
+    into, source = (_rows(groups, size) for groups in (slots[whole], whole))
     filled = {
         name: _put(name, values, fresh.get(name), into, source, pad_token)
         for name, values in batch.items()

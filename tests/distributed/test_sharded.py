@@ -39,3 +39,6 @@ def test_two_processes_train_as_one(
     assert 0 < two["steps"][0]["forking_tokens/kept_share"] < 1
     assert two["weights"] == pytest.approx(one["weights"], rel=1e-5, abs=1e-5)
     assert second[case]["weights"] == two["weights"]
+    assert max(row["clip_ratio/region_mean"] for row in one["steps"]) > 0
+    if "refilled" in case:
+        assert max(row["resampling/rounds"] for row in one["steps"]) > 0

@@ -11,9 +11,16 @@ from torch import Tensor
 from rlent.errors import ConfigError
 from rlent.interventions import Intervention, Metrics
 from rlent.objective import LOSS_TYPES
+from rlent.reduce import Reduce
 from rlent.tracking.rollouts import RolloutLog, read_rollouts
 from rlent.trainer import EntropyGRPOTrainer
-from rlent.trainer.refill import FreshPrompts, empty_groups, fill_groups, without_given_up
+from rlent.trainer.refill import (
+    FreshPrompts,
+    Share,
+    empty_groups,
+    fill_groups,
+    without_given_up,
+)
 from rlent.types import Rollouts
 from tests.tiny import tiny_tokenizer
 from tests.trainer.helpers import (
@@ -108,6 +115,9 @@ def test_other_prompts_take_the_place_of_groups_without_variance(
     assert logged(trainer, "resampling/empty_groups") == [0.0, 0.0]
     assert all(0 < share < 1 for share in logged(trainer, "dynamic_sampling/zero_variance_groups"))
     assert trainer._fresh_prompts.drawn > 0
+    # The mean reward is that of the data loader's prompts, among them those that were replaced.
+    asked = [row["reward"] for row in rows]
+    assert logged(trainer, "reward")[0] != pytest.approx(sum(asked[:16]) / 16, abs=1e-3)
 
 
 def test_what_is_still_without_variance_is_dropped_and_counted(
@@ -191,20 +201,46 @@ def test_part_of_a_group_may_be_given_up(tiny_folder: Path, tmp_path: Path) -> N
     assert len(trained) == 2 * 8
 
 
-def test_ranks_draw_different_prompts_of_one_order() -> None:
+def share(below: int, own: int, most: int, total: int) -> Share:
+    return Share(below=below, own=own, most=most, total=total)
+
+
+def test_which_prompts_are_drawn_does_not_depend_on_the_ranks() -> None:
     rows = [{"prompt": str(number)} for number in range(10)]
-    ranks = [FreshPrompts(rows, seed=3, rank=rank, world_size=2) for rank in (0, 1)]
-    drawn = [[row["prompt"] for row in rank.draw(2)] for _ in range(3) for rank in ranks]
-    flat = [prompt for part in drawn for prompt in part]
-    assert len(set(flat[:10])) == 10
-    assert ranks[0].drawn == ranks[1].drawn == 12
+
+    def drawn(prompts: FreshPrompts, part: Share) -> list[int]:
+        return [int(row["prompt"]) for row in prompts.draw(part)]
+
+    alone = FreshPrompts(rows, seed=3)
+    order = drawn(alone, share(0, 4, 4, 4)) + drawn(alone, share(0, 6, 6, 6))
+    assert sorted(order) == list(range(10))
+    first, second, third = (FreshPrompts(rows, seed=3) for _ in range(3))
+    assert drawn(first, share(0, 1, 3, 4)) == [order[0], order[3], order[3]]
+    assert drawn(second, share(1, 0, 3, 4)) == [order[3]] * 3
+    assert drawn(third, share(1, 3, 3, 4)) == order[1:4]
+    assert drawn(third, share(2, 1, 2, 6)) == [order[6], order[9]]
+    assert first.drawn == second.drawn == 4
+    assert third.drawn == alone.drawn == 10
+
     loader = torch.randperm(10, generator=torch.Generator().manual_seed(3)).tolist()
-    assert [int(prompt) for prompt in flat[:10]] != loader
-    other = FreshPrompts(rows, seed=4, rank=0, world_size=1)
-    assert [row["prompt"] for row in other.draw(10)] != flat[:10]
-    again = FreshPrompts(rows, seed=3, rank=0, world_size=1)
+    assert order != loader
+    assert drawn(FreshPrompts(rows, seed=4), share(0, 10, 10, 10)) != order
+    again = FreshPrompts(rows, seed=3)
     again.drawn = 8
-    assert [row["prompt"] for row in again.draw(2)] == flat[8:10]
+    assert drawn(again, share(0, 2, 2, 2)) == order[8:]
+    assert sorted(drawn(again, share(0, 10, 10, 10))) == list(range(10))
+
+
+def test_a_share_is_what_the_ranks_before_leave() -> None:
+    ranks = [2, 0, 3]
+    for rank, own in enumerate(ranks):
+        reduce = Reduce(
+            sum=lambda _: torch.tensor(sum(ranks)),
+            max=lambda _: torch.tensor(max(ranks)),
+            sum_below=lambda _, rank=rank: torch.tensor(sum(ranks[:rank])),
+        )
+        expected = share(sum(ranks[:rank]), own, 3, 5)
+        assert Share.of(torch.tensor(own), reduce) == expected
 
 
 def batch_of(value: int, groups: int, size: int, widths: tuple[int, int]) -> dict[str, Any]:
@@ -223,9 +259,11 @@ def batch_of(value: int, groups: int, size: int, widths: tuple[int, int]) -> dic
 
 
 def test_groups_are_filled_in_place_and_padded_on_their_own_side() -> None:
-    batch, fresh = batch_of(1, 3, 2, (2, 5)), batch_of(2, 2, 2, (4, 3))
+    batch, fresh = batch_of(1, 3, 2, (2, 5)), batch_of(2, 3, 2, (4, 3))
     keep = torch.tensor([True, False, False, False, False, False])
-    usable = torch.tensor([False, False, True, True])
+    usable = torch.tensor(
+        [True, True, False, False, True, True]
+    )  # of three, of which two are for this rank
     assert empty_groups(keep, 2).tolist() == [1, 2]
     filled, kept = fill_groups(batch, keep, fresh, usable, size=2, pad_token=9)
     assert kept.tolist() == [True, False, True, True, False, False]
