@@ -1,8 +1,7 @@
 """From TRL's generation to a batch that the interventions have seen: the first half of ``EntropyGRPOTrainer``."""
 
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
@@ -21,9 +20,9 @@ from rlent.trainer.metrics import MeanMetrics
 from rlent.trainer.reference import reference_policy
 from rlent.trainer.refill import (
     FreshPrompts,
+    Refill,
     Share,
     empty_groups,
-    fill_groups,
     without_given_up,
 )
 from rlent.trainer.reward_errors import rewards_of_all_ranks
@@ -196,26 +195,20 @@ class RolloutTrainer(EngineTrainer):
             raise ConfigError(
                 "completions can only be given up in text-only training", key="interventions"
             )
-        size, rounds = self._generations, 0
-        pad_token = self._tokenizer.pad_token_id
-        while rounds < self.chain.resample_rounds:
-            missing = torch.tensor(len(empty_groups(keep, size)), device=keep.device)
-            share = Share.of(missing, self.reduce)
-            if share.total == 0:
-                break
-            assert self._fresh_prompts is not None
-            prompts = self._fresh_prompts.draw(share)
-            inputs = [dict(row) for row in prompts for _ in range(size)]
-            with self._further_round(share):
-                fresh, usable = self._roll_out(inputs, rows=share.own * size)
-            batch, keep = fill_groups(batch, keep, fresh, usable, size=size, pad_token=pad_token)
-            rounds += 1
+        size = self._generations
+        refill = Refill(
+            prompts=self._fresh_prompts,
+            rounds=self.chain.resample_rounds,
+            size=size,
+            pad_token=self._tokenizer.pad_token_id,
+            reduce=self.reduce,
+        )
+        batch, keep, rounds = refill(batch, keep, self._further_round)
         empty = Mean(len(empty_groups(keep, size)), len(keep) // size)
         self.record_metrics({"resampling/rounds": float(rounds), "resampling/empty_groups": empty})
         return batch, keep
 
-    @contextmanager
-    def _further_round(self, share: Share) -> Iterator[None]:
+    def _further_round(self, inputs: list[dict[str, Any]], share: Share) -> tuple[Batch, Tensor]:
         """Generate this rank's share of a round, and leave the metrics as they are.
 
         They are those of the prompts that the data loader gave. With the others among them, means would depend on how
@@ -224,15 +217,11 @@ class RolloutTrainer(EngineTrainer):
         mode, native = self._mode, self._native
         metrics, self._metrics[mode] = self._metrics[mode], defaultdict(list)
         means, self._means[mode] = self._means[mode], MeanMetrics(self.accelerator.device)
-        if native is not None:
-            native.share = share
-        try:
-            yield
-        finally:
-            self._metrics[mode], self._means[mode] = metrics, means
-            if native is not None:
-                native.share = None
+        with nullcontext() if native is None else native.generating(share):
+            fresh = self._roll_out(inputs, rows=share.own * self._generations)
+        self._metrics[mode], self._means[mode] = metrics, means
         self._metrics[mode]["num_tokens"] = [self.state.num_input_tokens_seen]
+        return fresh
 
     def _counted(self, batch: Batch, rollouts: Rollouts, keep: Tensor) -> Batch:
         """The batch with the numbers that losses divide by, without the rollouts that were given up."""

@@ -1,6 +1,7 @@
 """Generation by rlent's own engine under TRL's options, and the scores that it captured on the way."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -156,8 +157,7 @@ class NativeRollout:
     rank: int
     decoding: DecodingRule | None = None
     forking: ForkingRule | None = None
-    share: Share | None = None
-    """Which groups of all ranks' these are, where they are not as many on every rank."""
+    _share: Share | None = None
     _step: int = -1
     _calls: int = 0
 
@@ -188,8 +188,17 @@ class NativeRollout:
 
     def _first(self, rows: int) -> int:
         """Place of the first completion among those of all ranks."""
-        share = self.share
+        share = self._share
         return self.rank * rows if share is None else share.below * self.args.num_generations
+
+    @contextmanager
+    def generating(self, share: Share) -> Iterator[None]:
+        """What is generated meanwhile are these of all ranks' groups; without it, each rank has as many."""
+        self._share = share
+        try:
+            yield
+        finally:
+            self._share = None
 
     def _engine(self, model: Any, sampling: Sampling) -> RolloutEngine:
         return RolloutEngine(
@@ -204,8 +213,8 @@ class NativeRollout:
         """Show a training batch to the decoding rule; a collective if the rule remembers."""
         if self.decoding is not None and self.decoding.remembers:
             done = generation.completions
-            if self.share is not None:
-                done = done[: self.share.own * self.args.num_generations]
+            if self._share is not None:
+                done = done[: self._share.own * self.args.num_generations]
             noted = [completion.entropies for completion in done]
             self.decoding.observe(torch.cat(noted or [torch.empty(0)]).to(device), reduce)
 

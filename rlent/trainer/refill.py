@@ -4,6 +4,7 @@ A generation batch is TRL's: tensors and lists by name, one row per completion, 
 """
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +63,38 @@ class FreshPrompts:
         stream = random.Random(f"fresh prompts {self._seed} {epoch}").getrandbits(63)
         order = torch.Generator().manual_seed(stream)
         return int(torch.randperm(len(self._dataset), generator=order)[position])
+
+
+Generate = Callable[[list[dict[str, Any]], Share], tuple[Batch, Tensor]]
+"""Rows of the dataset, one per completion, to their generation batch and which of its rows can be used."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refill:
+    """Generates from other prompts until no group is empty on any rank, or the rounds are used up."""
+
+    prompts: FreshPrompts | None
+    """None only where there are no rounds."""
+    rounds: int
+    size: int
+    """Completions of a group."""
+    pad_token: int
+    reduce: Reduce
+
+    def __call__(self, batch: Batch, keep: Tensor, generate: Generate) -> tuple[Batch, Tensor, int]:
+        """The batch, which of its rows are kept, and the number of rounds. A collective."""
+        for done in range(self.rounds):
+            missing = torch.tensor(len(empty_groups(keep, self.size)), device=keep.device)
+            share = Share.of(missing, self.reduce)
+            if share.total == 0:
+                return batch, keep, done
+            assert self.prompts is not None
+            rows = [dict(row) for row in self.prompts.draw(share) for _ in range(self.size)]
+            fresh, usable = generate(rows, share)
+            batch, keep = fill_groups(
+                batch, keep, fresh, usable, size=self.size, pad_token=self.pad_token
+            )
+        return batch, keep, self.rounds
 
 
 def empty_groups(keep: Tensor, size: int) -> Tensor:
