@@ -95,8 +95,8 @@ class KLCovStages:
 
     def __init__(self, config: KLCov) -> None:
         self._config = config
-        self._centre: Centre | None = None
-        self._threshold: Tensor | None = None
+        self._measured: dict[bool, tuple[Centre, Tensor]] = {}
+        """By whether it is a training batch: an evaluation may come before a batch has been learnt from."""
 
     def on_advantages(
         self, rollouts: Rollouts, advantage: Float[Tensor, "n t"]
@@ -105,12 +105,12 @@ class KLCovStages:
             return advantage, {}
         assert rollouts.old_logp is not None
         mask, reduce = rollouts.mask, rollouts.reduce
-        self._centre = centre(rollouts.old_logp, advantage, mask, reduce)
-        covariance = self._centre.covariance(rollouts.old_logp, advantage, mask)
+        means = centre(rollouts.old_logp, advantage, mask, reduce)
+        covariance = means.covariance(rollouts.old_logp, advantage, mask)
         number = whole_count(self._config.share, reduce.sum(mask.sum()))
         highest = covariance[top_count(covariance, mask, number, reduce)]
         nothing = covariance.new_full((1,), math.inf)
-        self._threshold = reduce.min(torch.cat([highest, nothing]).min())
+        self._measured[rollouts.train] = means, reduce.min(torch.cat([highest, nothing]).min())
         return advantage, {"covariance": Mean(covariance.sum(), mask.sum())}
 
     def on_tokens(self, tokens: Tokens, signal: Signal) -> tuple[Signal, Metrics]:
@@ -133,7 +133,6 @@ class KLCovStages:
         return signal, metrics
 
     def _above_threshold(self, tokens: Tokens, signal: Signal) -> Tensor:
-        assert self._centre is not None
-        assert self._threshold is not None
-        covariance = self._centre.covariance(tokens.old_logp, signal.advantage, tokens.mask)
-        return tokens.mask & (covariance >= self._threshold) & (covariance > 0)
+        means, threshold = self._measured[tokens.train]
+        covariance = means.covariance(tokens.old_logp, signal.advantage, tokens.mask)
+        return tokens.mask & (covariance >= threshold) & (covariance > 0)

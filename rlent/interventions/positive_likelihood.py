@@ -52,12 +52,13 @@ class PositiveLikelihoodStages:
 
     def __init__(self, config: PositiveLikelihood) -> None:
         self._config = config
-        self._tokens_per_correct_token: float | Tensor = 1.0
+        self._tokens_per_correct_token: dict[bool, Tensor] = {}
+        """By whether it is a training batch: an evaluation may come before a batch has been learnt from."""
 
     def on_select(self, rollouts: Rollouts, selection: Selection) -> tuple[Selection, Metrics]:
         correct = rollouts.mask & self._correct(rollouts.reward)
         total, right = (rollouts.reduce.sum(part.sum()) for part in (rollouts.mask, correct))
-        self._tokens_per_correct_token = total.double() / right.clamp(min=1)
+        self._tokens_per_correct_token[rollouts.train] = total.double() / right.clamp(min=1)
         return selection, {"correct_tokens": Mean(correct.sum(), rollouts.mask.sum())}
 
     def on_tokens(self, tokens: Tokens, signal: Signal) -> tuple[Signal, Metrics]:
@@ -67,7 +68,8 @@ class PositiveLikelihoodStages:
         if self._config.weight == 0:
             return signal, metrics
         # The objective divides by all tokens, this term by those of correct completions.
-        term = self._config.weight * self._tokens_per_correct_token * surprise
+        scale = self._tokens_per_correct_token[tokens.train]
+        term = self._config.weight * scale * surprise
         return replace(signal, penalty=signal.penalty + term), metrics
 
     def _correct(self, reward: Tensor) -> Tensor:

@@ -64,7 +64,9 @@ def test_the_gradient_reaches_correct_tokens_alone() -> None:
 def test_it_adds_to_what_others_penalise() -> None:
     tokens = make_tokens()
     before = replace(make_signal(tokens), penalty=torch.ones_like(tokens.logp))
-    after, _ = chain([PositiveLikelihood()]).on_tokens(tokens, before)
+    links = chain([PositiveLikelihood()])
+    links.on_select(make_rollouts(tokens), everything(tokens.mask))
+    after, _ = links.on_tokens(tokens, before)
     wrong = ~(tokens.mask & (tokens.reward > 0.5).unsqueeze(1))
     assert (after.penalty[wrong] == 1).all()
     assert (after.penalty[~wrong] > 1).all()

@@ -149,8 +149,8 @@ def test_micro_batches_see_what_the_whole_batch_sees(
     config: Intervention, parts: int, tokens: Tokens
 ) -> None:
     rollouts, signal = make_rollouts(tokens), make_signal(tokens)
+    whole, _ = run_chain(chain([config]), tokens, rollouts=rollouts, signal=signal)
     links = chain([config])
-    whole, _ = run_chain(links, tokens, rollouts=rollouts, signal=signal)
     rollouts, tokens, _ = begin(links, rollouts, tokens)
     advantage, _ = links.on_advantages(rollouts, signal.advantage)
     signal = replace(signal, advantage=advantage)
@@ -166,6 +166,32 @@ def test_micro_batches_see_what_the_whole_batch_sees(
             torch.testing.assert_close(
                 signal_tensors(after)[name], values[part], rtol=1e-12, atol=1e-12
             )
+
+
+@pytest.mark.parametrize("config", ALL, ids=name_of)
+def test_an_evaluation_before_the_update_changes_nothing(config: Intervention) -> None:
+    tokens, other = make_tokens(rows=8), make_tokens(rows=8, length=5, seed=1)
+    rollouts, asked = make_rollouts(tokens), replace(make_rollouts(other, seed=1), train=False)
+
+    def after(*, evaluated: bool) -> tuple[Signal, object]:
+        links = chain([config])
+        begun, left, _ = begin(links, rollouts, tokens)
+        advantage, _ = links.on_advantages(begun, make_signal(tokens).advantage)
+        selection, _ = links.on_select(begun, everything(begun.mask))
+        if evaluated:
+            run_chain(links, replace(other, train=False), rollouts=asked)
+        signal = replace(
+            make_signal(tokens),
+            advantage=advantage,
+            select=selection.select,
+            count=selection.count,
+        )
+        return links.on_tokens(left, signal)[0], links.state_dict()
+
+    (plain, state), (disturbed, disturbed_state) = after(evaluated=False), after(evaluated=True)
+    for name, values in signal_tensors(plain).items():
+        assert torch.equal(signal_tensors(disturbed)[name], values), name
+    assert disturbed_state == state
 
 
 EDGE_MASKS = {
