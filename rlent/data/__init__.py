@@ -11,10 +11,11 @@ from rlent.data.lengths import (
 )
 from rlent.data.load import LoadedData, load_data, load_rows
 from rlent.data.models import resolve_model
+from rlent.data.pictures import prompt_with_pictures
 from rlent.data.prompts import prompt_ids, prompt_text
 from rlent.data.section import DataSection, DataSource, MixturePart
 from rlent.data.split import HeldOutSplit, separate, split_held_out, without_problems
-from rlent.data.tokenizer import context_length, load_tokenizer
+from rlent.data.tokenizer import context_length, load_reader, load_tokenizer
 
 __all__ = [
     "DataSection",
@@ -27,11 +28,13 @@ __all__ = [
     "check_prompt_lengths",
     "context_length",
     "load_data",
+    "load_reader",
     "load_rows",
     "load_tokenizer",
     "prompt_ids",
     "prompt_lengths",
     "prompt_text",
+    "prompt_with_pictures",
     "resolve_model",
     "room_for_prompt",
     "separate",

@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rlent.data.columns import column_names, column_values
+from rlent.data.pictures import COLUMNS, picture_column, picture_column_in, picture_feature
 from rlent.data.prompts import check_column
 from rlent.data.section import DataSource
 from rlent.data.usable import UsableRow
@@ -24,7 +25,7 @@ SOURCE_COLUMN = "data_source"
 def with_prompts(
     table: "Dataset", source: DataSource, rows: list[UsableRow], given: Collection[str] = ()
 ) -> "Dataset":
-    """Some rows of a table with `prompt` and, if there are labels, `answer` columns in front.
+    """Some rows of a table with `prompt` and, if there are labels, `answer` columns in front, and pictures last.
 
     The other columns are those that the source asks for, by default all but ``TRL_COLUMNS``; those
     of these that are `given` answers stay. Raises ConfigError when one of them does not exist or
@@ -36,8 +37,12 @@ def with_prompts(
     if source.answer is not None:
         columns["answer"] = [row.answer for row in rows]
     made = Dataset.from_dict(columns)
-    others = _others(table.select([row.index for row in rows]), source, given)
-    return concatenate_datasets([made, others], axis=1) if others.column_names else made
+    used = table.select([row.index for row in rows])
+    parts = [made, _others(used, source, given)]
+    if source.image is not None:
+        parts.append(picture_column(used, source.image, [row.pictures for row in rows]))
+    parts = [part for part in parts if part.column_names]
+    return concatenate_datasets(parts, axis=1) if len(parts) > 1 else made
 
 
 def joined(tables: "Sequence[Dataset]", names: Sequence[str]) -> "Dataset":
@@ -51,9 +56,16 @@ def joined(tables: "Sequence[Dataset]", names: Sequence[str]) -> "Dataset":
 
     if not names:
         return tables[0]
+    pictures = {picture_column_in(table.column_names) for table in tables}
+    if len(pictures) > 1:
+        raise ConfigError(
+            "some sources hold one picture for each row, and others lists of them",
+            key="data.mixture",
+            remedy="make each a list",
+        )
     parts = [_arrow(table, name) for table, name in zip(tables, names, strict=True)]
     try:
-        return Dataset(pa.concat_tables(parts, promote_options="permissive"))
+        whole = Dataset(pa.concat_tables(parts, promote_options="permissive"))
     except pa.ArrowException as error:
         reason = str(error).removeprefix("Unable to merge: ")
         raise ConfigError(
@@ -61,13 +73,17 @@ def joined(tables: "Sequence[Dataset]", names: Sequence[str]) -> "Dataset":
             key="data.mixture",
             remedy="name the columns to keep with `columns` of each source",
         ) from error
+    (name,) = pictures
+    return whole if name is None else whole.cast_column(name, picture_feature(name))
 
 
 def _others(table: "Dataset", source: DataSource, given: Collection[str]) -> "Dataset":
     from datasets import Dataset
 
-    taken = (MADE_COLUMNS | TRL_COLUMNS).difference(given)
+    pictures = () if source.image is None else COLUMNS
+    taken = (MADE_COLUMNS | TRL_COLUMNS).difference(given).union(pictures)
     if source.columns is None:
+        taken |= {source.image}
         return table.select_columns([c for c in table.column_names if c not in taken])
     names = column_names(table)
     for name, column in source.columns.items():

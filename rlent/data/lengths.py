@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from rlent.data.load import LoadedData
+from rlent.data.pictures import prompts_with_pictures
 from rlent.data.prompts import prompt_ids, prompt_text
 from rlent.data.section import DataSection
 from rlent.errors import ConfigError
@@ -43,9 +44,14 @@ def prompt_lengths(
 ) -> list[int]:
     """Tokens of every prompt as generation sees it, chat prompts through the chat template.
 
+    `tokenizer` is a processor where rows have pictures, each of which it is asked about.
+
     Raises ConfigError when the model has no chat template for chat rows.
     """
-    return [len(prompt_ids(prompt, tokenizer, template_options)) for prompt in rows["prompt"]]
+    return [
+        len(prompt_ids(prompt, tokenizer, template_options))
+        for prompt in prompts_with_pictures(rows)
+    ]
 
 
 def summarize_lengths(lengths: Sequence[int]) -> LengthSummary:

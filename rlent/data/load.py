@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from rlent.data.assemble import joined, with_prompts
 from rlent.data.columns import column_names
+from rlent.data.pictures import check_picture_column
 from rlent.data.problems import Problems, no_problems
-from rlent.data.prompts import row_maker
+from rlent.data.prompts import check_column, row_maker
 from rlent.data.section import DataSection, DataSource, MixturePart
 from rlent.data.shares import largest_size, shares
 from rlent.data.sources import is_generated, read_source
@@ -130,6 +131,9 @@ def _part(source: MixturePart, section: DataSection, count: int | None, screen: 
     if not len(read.table):
         raise _nothing_left(source, screen.problems)
     names = column_names(read.table)
+    if source.image is not None:
+        check_column(source.image, read.table.column_names, "for the pictures", "data.image")
+        check_picture_column(read.table, source.image)
     maker = row_maker(names, source, section.style, blank_answers=generated)
     size = len(read.table)
     kept = generated or section.order == "source"

@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from rlent.data.pictures import picture_column_in, shown_content, stored_names, with_places
 from rlent.data.section import DataSource
 from rlent.data.template import render, template_columns
 from rlent.errors import ConfigError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 PROMPT_COLUMNS = ("prompt", "question", "problem")
 VERL_ANSWER = "reward_model.ground_truth"
@@ -32,10 +36,13 @@ class RowMaker:
         answer = () if self.source.answer is None else (self.source.answer,)
         return list(dict.fromkeys((*self.inserted, *answer)))
 
-    def prompt(self, values: Mapping[str, Any]) -> Prompt:
-        """Text or chat messages. Raises ConfigError when the values give no prompt."""
+    def prompt(self, values: Mapping[str, Any], pictures: int = 0) -> Prompt:
+        """Text or chat messages, with the places of so many pictures. Raises ConfigError when the values give none."""
         made = self._made(values)
-        return _text(made) if self.style == "plain" else _messages(made, self.source.system)
+        if self.style == "plain":
+            return _text(made)
+        messages = _messages(made, self.source.system)
+        return messages if self.source.image is None else with_places(messages, pictures)
 
     def answer(self, values: Mapping[str, Any]) -> str | None:
         """The reference answer as text, None where the row has none. Raises ConfigError for lists."""
@@ -115,7 +122,18 @@ def prompt_text(prompt: Prompt) -> str:
     """A prompt as one text: equal for equal prompts, readable in messages."""
     if isinstance(prompt, str):
         return prompt
-    return "\n".join(f"{message['role']}: {message['content']}" for message in prompt)
+    return "\n".join(
+        f"{message['role']}: {shown_content(message['content'])}" for message in prompt
+    )
+
+
+def prompt_identities(rows: "Dataset") -> list[str]:
+    """A text for every prompt, with the names of its pictures: equal for equal prompts."""
+    texts = [prompt_text(prompt) for prompt in rows["prompt"]]
+    if (column := picture_column_in(rows.column_names)) is None:
+        return texts
+    pictures = stored_names(rows, column)
+    return ["\n".join((text, *names)) for text, names in zip(texts, pictures, strict=True)]
 
 
 def prompt_ids(
@@ -123,7 +141,8 @@ def prompt_ids(
 ) -> list[int]:
     """Tokens of a prompt as generation sees them: chat messages go through the chat template.
 
-    `options` are further arguments of the template (``trainer.chat_template_kwargs``).
+    `tokenizer` is a processor where the messages hold pictures; `options` are further arguments of
+    the template (``trainer.chat_template_kwargs``).
     """
     if isinstance(prompt, str):
         return tokenizer(prompt)["input_ids"]
@@ -136,7 +155,9 @@ def prompt_ids(
     encoded = tokenizer.apply_chat_template(
         prompt, add_generation_prompt=True, tokenize=True, return_dict=True, **(options or {})
     )
-    return encoded["input_ids"]
+    # A processor gives a list of prompts also where it was given one.
+    ids = encoded["input_ids"]
+    return ids[0] if ids and isinstance(ids[0], list) else ids
 
 
 def _default_column(names: list[str]) -> str:

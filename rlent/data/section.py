@@ -34,6 +34,10 @@ class DataSource:
     ``{level: extra_info.level}``. By default all columns of the source, under their own names."""
     system: str | None = None
     """System message put in front of every prompt; for `style` ``chat`` only."""
+    image: str | None = None
+    """Column of the source that holds the picture of each row, or a list of them: paths, relative to
+    the data file, or what the Image feature of datasets holds. A picture stands where the prompt says
+    ``<image>``, or in front of it. For `style` ``chat`` and vision-language models only."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,6 +105,10 @@ class DataSection(DataSource):
             raise ValueError("order: source needs one source: the rows of a mixture are mixed")
         if self.mixture and (given := _given(self)):
             raise ValueError(f"with a mixture, {given[0]} is said by each of its sources")
+        if self.pictures and self.style == "plain":
+            raise ValueError("style: plain has no pictures: image needs chat messages")
+        if self.pictures and not all(source.image for source in self.sources):
+            raise ValueError("every source of a mixture has an image, or none has")
         low, high = self.min_prompt_tokens, self.max_prompt_tokens
         for bound, value in (("min_prompt_tokens", low), ("max_prompt_tokens", high)):
             if value is not None and value < 1:
@@ -114,6 +122,11 @@ class DataSection(DataSource):
         if self.mixture:
             return self.mixture
         return (MixturePart(**{name: getattr(self, name) for name in _names()}),)
+
+    @property
+    def pictures(self) -> bool:
+        """Whether the rows have pictures beside their prompts."""
+        return any(source.image is not None for source in self.sources)
 
     @property
     def title(self) -> str:

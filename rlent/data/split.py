@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rlent.data.prompts import prompt_text
+from rlent.data.prompts import prompt_identities
 from rlent.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def split_held_out(
     `questions` are the rows' texts without templates, the prompts themselves by default. The same
     rows, count and seed give the same split. Raises ConfigError when no training row would be left.
     """
-    texts = [prompt_text(prompt) for prompt in rows["prompt"]]
+    texts = prompt_identities(rows)
     first = _first_rows(texts)
     if not 0 <= count < len(first):
         raise ConfigError(
@@ -68,9 +68,7 @@ def separate(
     `questions` are the texts of both without templates, as in `split_held_out`. Raises ConfigError
     when `held_out` has fewer different prompts, or no training row is left.
     """
-    texts, held_texts = (
-        [prompt_text(prompt) for prompt in rows["prompt"]] for rows in (train, held_out)
-    )
+    texts, held_texts = prompt_identities(train), prompt_identities(held_out)
     first = _first_rows(held_texts)
     if count > len(first):
         raise ConfigError(
@@ -99,9 +97,9 @@ def without_problems(
 
     `problems` are rows with their texts without templates. Raises ConfigError when no row is left.
     """
-    prompts = {prompt_text(prompt) for rows, _ in problems for prompt in rows["prompt"]}
+    prompts = {text for rows, _ in problems for text in prompt_identities(rows)}
     asked = {question for _, questions in problems for question in questions}
-    texts = [prompt_text(prompt) for prompt in split.train["prompt"]]
+    texts = prompt_identities(split.train)
     kept = _untaken(texts, prompts, split.questions, asked)
     if not kept:
         raise ConfigError("every training prompt is evaluated", key="evaluation.sets")

@@ -1,9 +1,9 @@
 """What reading a source gives."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rlent.data.places import Places
 from rlent.data.problems import Problem
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ class SourceTable:
     """All rows of a source as they are there."""
 
     table: "Dataset"
-    place: Callable[[int], str]
+    place: Places
     """Where a row stands in its source."""
     bad: tuple[Problem, ...] = ()
     """Rows that are not in the table, because they could not be read."""

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
-from typing import TYPE_CHECKING
+from itertools import islice, repeat
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rlent.data.columns import rows_of
+from rlent.data.pictures import picture_names, picture_values
 from rlent.data.problems import Problems
 from rlent.data.prompts import Prompt, RowMaker, prompt_text
 from rlent.data.table import SourceTable
@@ -26,6 +28,8 @@ class UsableRow:
     answer: str | None
     question: str
     """What the prompt asks, without its template."""
+    pictures: tuple[str, ...] = ()
+    """The names of its pictures, see `pictures.picture_names`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,15 +55,24 @@ class Screen:
         """
         ordered = read.table.select(order)
         places = (read.place(int(row)) for row in order)
-        return ordered, list(islice(self._usable(ordered, places, maker), count))
+        pictures: Iterator[Any] = repeat(None, len(order))
+        if (image := maker.source.image) is not None:
+            folders = (read.place.folder(int(row)) for row in order)
+            pictures = zip(picture_values(ordered, image), folders, strict=True)
+        return ordered, list(islice(self._usable(ordered, places, pictures, maker), count))
 
     def _usable(
-        self, ordered: "Dataset", places: Iterator[str], maker: RowMaker
+        self,
+        ordered: "Dataset",
+        places: Iterator[str],
+        pictures: Iterator[tuple[Any, Path] | None],
+        maker: RowMaker,
     ) -> Iterator[UsableRow]:
-        rows = enumerate(zip(places, rows_of(ordered, maker.columns), strict=True))
-        for index, (place, values) in rows:
+        rows = enumerate(zip(places, rows_of(ordered, maker.columns), pictures, strict=True))
+        for index, (place, values, stored) in rows:
             try:
-                prompt, answer = maker.prompt(values), maker.answer(values)
+                named = () if stored is None else picture_names(*stored)
+                prompt, answer = maker.prompt(values, len(named)), maker.answer(values)
             except ConfigError as error:
                 self.problems.report("bad_rows", place, error)
                 continue
@@ -68,14 +81,17 @@ class Screen:
                     f"no answer in the column '{maker.source.answer}'", key="data.answer"
                 )
                 self.problems.report("no_answer", place, error)
-            elif self._stays(prompt, answer, place):
-                question = maker.question(values)
+            elif self._stays("\n".join((prompt_text(prompt), *named)), answer, place):
                 yield UsableRow(
-                    index=index, place=place, prompt=prompt, answer=answer, question=question
+                    index=index,
+                    place=place,
+                    prompt=prompt,
+                    answer=answer,
+                    question="\n".join((maker.question(values), *named)),
+                    pictures=named,
                 )
 
-    def _stays(self, prompt: Prompt, answer: str | None, place: str) -> bool:
-        text = prompt_text(prompt)
+    def _stays(self, text: str, answer: str | None, place: str) -> bool:
         first, other = self.seen.setdefault(text, (place, answer))
         # Not equality: a mixture may name one file twice.
         if first is place:

@@ -10,7 +10,7 @@ from rlent.data import (
     LoadedData,
     context_length,
     load_data,
-    load_tokenizer,
+    load_reader,
     prompt_lengths,
     resolve_model,
     room_for_prompt,
@@ -19,6 +19,7 @@ from rlent.data import (
 )
 from rlent.data.problems import LEAVES, NAMES, SHOWN, Kind
 from rlent.errors import ConfigError
+from rlent.launch.pictures import check_sections
 from rlent.launch.rows import held_out_section
 from rlent.launch.show import say, source_lines
 from rlent.trainer import EntropyGRPOConfig
@@ -47,6 +48,7 @@ def show_data(recipe: Recipe, *, rows: int) -> int:
 
     datasets.disable_progress_bars()
     with recipe.source.locating():
+        check_sections(recipe)
         model = _model(recipe)
         stops = _show_section("data", recipe.data, model, rows)
         for key, section, completion in _evaluated(recipe):
@@ -76,7 +78,7 @@ def _model(recipe: Recipe) -> _Model:
     # The trainer's other arguments are not checked: data can be looked at on a machine that cannot train.
     defaults = EntropyGRPOConfig.__dataclass_fields__["max_completion_length"].default
     return _Model(
-        tokenizer=load_tokenizer(name, recipe.model.revision, recipe.data.chat_template),
+        tokenizer=load_reader(recipe.data, name, recipe.model.revision),
         context=context_length(name, recipe.model.revision),
         completion=recipe.trainer.get("max_completion_length", defaults),
         template_options=recipe.trainer.get("chat_template_kwargs"),
@@ -149,7 +151,8 @@ def _show_examples(data: LoadedData, kind: Kind, count: int) -> None:
 
 
 def _show_row(data: LoadedData, length: int, i: int, model: _Model) -> None:
-    row = data.rows[i]
+    # As it is stored: pictures are not decoded.
+    (row,) = data.rows.select([i]).to_list()
     say(f"\nrow        {data.places[i]}, {length} tokens")
     for line in _shortened(_as_seen(row["prompt"], model)).splitlines():
         say(f"  | {line}")

@@ -27,6 +27,7 @@ from rlent.effects import (
 from rlent.errors import ConfigError
 from rlent.interventions import Intervention, chain
 from rlent.launch.effects import EffectFolder, folder_for, listed, setting_of
+from rlent.launch.pictures import refuse_pictures
 from rlent.launch.policy import arithmetic, end_tokens, load_policy
 from rlent.launch.prepare import check_rewards
 from rlent.launch.report import PAGE_FILE, run_files
@@ -129,6 +130,7 @@ def _plan(request: Request) -> _Plan:
     datasets.disable_progress_bars()
     recipe = request.recipe()
     with recipe.source.locating():
+        refuse_pictures(recipe.data, "rlent inspect", "remove it")
         check_without_training(chain(recipe.interventions))
         setting = setting_of(recipe)
         weights = find_weights(recipe, request.model if Path(request.model).is_dir() else None)

@@ -10,6 +10,7 @@ from rlent.config.evaluation import HELD_OUT
 from rlent.data import LoadedData, check_prompt_lengths, load_data, within_bounds
 from rlent.errors import ConfigError
 from rlent.evaluation import ProblemSet, at_budgets
+from rlent.launch.pictures import check_sections, refuse_pictures
 from rlent.launch.rows import bounded, read_rows, refuse_chat_template, split_rows
 from rlent.rollout.budgets import ForcedTokens
 
@@ -37,6 +38,7 @@ def read_sets(
     Raises:
         ConfigError: rows cannot be read.
     """
+    check_sections(recipe)
     sets = {} if recipe.evaluation is None else recipe.evaluation.sets
     return {
         name: _read(name, each, reader)
@@ -64,6 +66,11 @@ def load_held_out(recipe: Recipe, reader: Reader) -> list[ProblemSet]:
     Raises:
         ConfigError: as ``read_sets`` and ``make_sets``.
     """
+    refuse_pictures(
+        recipe.data,
+        "rlent eval",
+        "train with evaluation.problems: held-out problems are answered with pictures during training",
+    )
     rows = bounded(read_rows(recipe), recipe, reader.tokenizer, reader.template_options)
     return _problem_sets(recipe, None, split_rows(rows, recipe).held_out, reader)
 

@@ -26,6 +26,7 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
         "has_tool_images",
     ),
     "_save_checkpoint": ("self", "model", "trial"),
+    "_load_from_checkpoint": ("self", "resume_from_checkpoint", "model"),
     "_load_optimizer_and_scheduler": ("self", "checkpoint"),
     "_load_rng_state": ("self", "checkpoint"),
     "_get_train_sampler": ("self", "dataset"),

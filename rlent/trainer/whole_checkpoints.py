@@ -3,15 +3,17 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import Trainer
+from transformers import PreTrainedModel, Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
 from rlent.checkpoints import UNFINISHED, publish
 from rlent.errors import CheckpointError
+from rlent.sharding import on_all_ranks
 
 RANK_FILE = "rank-{}.pt"
 
@@ -39,18 +41,28 @@ class WholeCheckpoints(Trainer):
         run = Path(self.args.output_dir)
         name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         with self._staged(run / UNFINISHED, name) as folder:
-            super()._save_checkpoint(model, trial)
+            write = partial(super()._save_checkpoint, model, trial)
+            if self.is_deepspeed_enabled:
+                # Its ranks wait for each other meanwhile; one that fails leaves them, and they stop for that.
+                write()
+            else:
+                on_all_ranks(write)
+            state = self._rank_state()
             rank_file = folder / RANK_FILE.format(self.accelerator.process_index)
-            torch.save(self._rank_state(), rank_file)
-            self.accelerator.wait_for_everyone()
-            if self.args.should_save:
-                publish(folder, run)
-                rotate_checkpoints(str(run), self.args.save_total_limit)
-        self.accelerator.wait_for_everyone()
+            on_all_ranks(partial(torch.save, state, rank_file))
+            on_all_ranks(partial(self._publish, folder, run))
+
+    def _publish(self, folder: Path, run: Path) -> None:
+        if self.args.should_save:
+            publish(folder, run)
+            rotate_checkpoints(str(run), self.args.save_total_limit)
 
     @contextmanager
     def _staged(self, staging: Path, name: str) -> Iterator[Path]:
-        """Inside, TRL writes to ``staging``. What an error leaves there is removed; older checkpoints stay."""
+        """Inside, TRL writes to ``staging``. What an error leaves there is removed; older checkpoints stay.
+
+        The rank that has made the folder removes it: where another fails, that one has stopped writing by then.
+        """
         if self.args.should_save:
             shutil.rmtree(staging, ignore_errors=True)
         self.accelerator.wait_for_everyone()
@@ -59,7 +71,8 @@ class WholeCheckpoints(Trainer):
         try:
             yield staging / name
         except Exception as error:
-            shutil.rmtree(staging, ignore_errors=True)
+            if self.args.should_save:
+                shutil.rmtree(staging, ignore_errors=True)
             free = shutil.disk_usage(staging.parent).free / 2**20
             raise CheckpointError(
                 f"{name} could not be written: {error}\n"
@@ -86,6 +99,28 @@ class WholeCheckpoints(Trainer):
         """Rows of all ranks in an optimiser step."""
         args = self.args
         return args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Transformers', but weights are found under the names that ``save_pretrained`` gives them.
+
+        These are the published checkpoint's, and not always those in the model, as of vision-language models and
+        mixtures of experts; transformers' own would then leave the model as it is, with a warning.
+
+        Raises:
+            CheckpointError: a weight is missing, or is not the model's.
+        """
+        model = self.model if model is None else model
+        if self.is_fsdp_enabled or not isinstance(model, PreTrainedModel):
+            return super()._load_from_checkpoint(resume_from_checkpoint, model)
+        found: Any = type(model).from_pretrained(
+            resume_from_checkpoint, dtype=model.dtype, output_loading_info=True
+        )
+        saved, told = found
+        if strange := sorted({*told["missing_keys"], *told["unexpected_keys"]}):
+            raise CheckpointError(
+                f"{resume_from_checkpoint} holds other weights than the model: {', '.join(strange)}"
+            )
+        model.load_state_dict(saved.state_dict())
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
