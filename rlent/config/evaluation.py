@@ -72,6 +72,9 @@ class Evaluation:
 
     budgets: Budgets | None = None
     """Token budgets of thinking: every set is evaluated once at each of them, under the name ``<set>@<tokens>``."""
+    difficulty: str | None = None
+    """Folder of a saved probe: ``rlent eval`` answers each problem at the temperature and within the share of
+    `max_completion_length` of the difficulty that the probe predicts (the greedy completion: within it alone)."""
 
     def __post_init__(self) -> None:
         bounds = {"problems": 1, "every": 0, "max_completion_length": 1, "batch_size": 1, "show": 0}
@@ -89,6 +92,7 @@ class Evaluation:
                     f"sets: {name!r} is no name for a set: letters, digits, -, _ and ., and not {HELD_OUT}"
                 )
         self._check_decoding()
+        self._check_difficulty()
         if self.budgets is not None and self.budgets.summaries != 1:
             raise ValueError(
                 f"budgets: every completion has one summary here: summaries must be 1, got {self.budgets.summaries}"
@@ -113,6 +117,20 @@ class Evaluation:
             raise ValueError(
                 "decoding is about drawn completions, and samples is 0: the greedy one stays greedy"
             )
+
+    def _check_difficulty(self) -> None:
+        if self.difficulty is None:
+            return
+        if self.temperature != 1:
+            raise ValueError(
+                f"temperature is that of each problem's difficulty: remove temperature, got {self.temperature:g}, "
+                "or difficulty"
+            )
+        for name in ("decoding", "budgets"):
+            if getattr(self, name) is not None:
+                raise ValueError(
+                    f"difficulty and {name} cannot be had together: remove one of the two"
+                )
 
     def _check_most(self, where: str, each: EvaluationSet | None) -> None:
         samples = self.samples_of(each)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
 
@@ -11,7 +11,9 @@ from torch import Tensor
 from rlent.data import prompt_ids, prompt_text
 from rlent.errors import ConfigError, RlentError
 from rlent.evaluation.answers import Answer
+from rlent.evaluation.difficulty_sampling import OwnSettings, own_settings, with_own
 from rlent.evaluation.problems import Chunk, ProblemSet
+from rlent.evaluation.prompt_states import prompt_states
 from rlent.evaluation.saving import count_saved
 from rlent.evaluation.votes import voting
 from rlent.rollout import Completion, RolloutEngine, Sampling, Tally
@@ -57,7 +59,8 @@ class Answerer:
         """
         rows = problems.rows[chunk.start : chunk.stop]
         prompts = [prompt_ids(row["prompt"], self.tokenizer, self.template_options) for row in rows]
-        completions = self._completions(problems, chunk, prompts)
+        own = self._own(problems, chunk, prompts)
+        completions = self._completions(problems, chunk, prompts, own)
         ids = [completion.judged for completion in completions]
         texts = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
         asked = [rows[completion.prompt] for completion in completions]
@@ -76,18 +79,34 @@ class Answerer:
                 finish=completion.finish,
                 entropy=completion.entropies.double().mean().item(),
                 tallies=completion.tallies,
+                **asdict(own[completion.prompt]),
             )
             for row, completion, text, value, vote in zip(
                 asked, completions, texts, scores, votes, strict=True
             )
         ]
 
-    def _completions(
+    def _own(
         self, problems: ProblemSet, chunk: Chunk, prompts: list[list[int]]
+    ) -> list[OwnSettings]:
+        """Of each problem: what its predicted label says."""
+        if problems.difficulty is None:
+            return [OwnSettings()] * len(prompts)
+        labels = problems.difficulty.labels(prompt_states(self.model, prompts))
+        greedy = chunk.kind == "greedy"
+        return [own_settings(label, problems.length, greedy=greedy) for label in labels]
+
+    def _completions(
+        self,
+        problems: ProblemSet,
+        chunk: Chunk,
+        prompts: list[list[int]],
+        own: Sequence[OwnSettings],
     ) -> list["_Written"]:
         """By problem and sample."""
         samples = 1 if chunk.kind == "greedy" else problems.samples
-        sampling, budget = problems.sampling(chunk.kind, self.ends), problems.budget
+        sampling = with_own(problems.sampling(chunk.kind, self.ends), own, samples)
+        budget = problems.budget
         if budget is None:
             engine = self._engine(problems, chunk, sampling)
             written = engine.generate(prompts, samples, seed=problems.seed, first=chunk.start)

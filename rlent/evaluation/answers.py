@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rlent.evaluation.difficulty import Difficulty
 from rlent.rollout import Tally
 
 SCHEMA = pa.schema(
@@ -26,6 +27,9 @@ SCHEMA = pa.schema(
             "tallies",
             pa.list_(pa.struct([("name", pa.string()), ("count", pa.int32()), ("of", pa.int32())])),
         ),
+        ("difficulty", pa.string()),
+        ("temperature", pa.float64()),
+        ("limit", pa.int32()),
     ]
 )
 
@@ -51,9 +55,15 @@ class Answer:
     finish: str
     """``eos``, or ``length`` where the completion was cut off."""
     entropy: float
-    """Mean over its tokens, in nats, of the distribution at the sampling temperature (1 if greedy)."""
+    """Mean over its tokens, in nats, of the distribution at its sampling temperature (1 if greedy)."""
     tallies: tuple[Tally, ...] = ()
     """What the decoding rule counted."""
+    difficulty: Difficulty | None = None
+    """Label of its problem, where a probe has said what it is answered at; None elsewhere, as what follows."""
+    temperature: float | None = None
+    """That of its label; 0 if greedy."""
+    limit: int | None = None
+    """Most tokens, that of its label."""
 
 
 def in_order(answers: Iterable[Answer]) -> list[Answer]:

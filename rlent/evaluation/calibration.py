@@ -7,9 +7,11 @@ a completion's tokens; an answer with ``H <= tau`` is taken, and only the others
     tau_info = mu_c + sigma_c * ln(1 + |d|)    d = (mu_w - mu_c) / pooled standard deviation   (Cohen's d)
 
 The paper takes ``H`` in bits over the 20 most probable tokens, renormalised, in the first of four reasoning steps. Here
-it is what ``rlent eval`` writes: nats, full distribution, over the whole completion. Thresholds hold for the ``H``
-that they were computed from. Standard deviations are those of samples (n - 1), which is unverified, and the paper's
-Bayesian and scale-invariant thresholds are left out: their exact forms could not be verified.
+it is what ``rlent eval`` writes: nats, full distribution, over the whole completion. An answer's row has that mean and
+no entropy of a single token, so the mean over a first step, at which the decoding rule ``think_just_enough`` stops,
+cannot be had from it. Thresholds hold for the ``H`` that they were computed from. Standard deviations are those of
+samples (n - 1), which is unverified, and the paper's Bayesian and scale-invariant thresholds are left out: their exact
+forms could not be verified.
 
 **Conformal sets** ("TECP", arXiv 2509.00461, read in an account and the abstracts). The nonconformity ``s`` of a
 candidate is its total entropy, mean entropy times number of tokens. That of a calibration problem is the least of its

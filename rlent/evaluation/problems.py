@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from rlent.errors import ConfigError
+from rlent.evaluation.difficulty_probe import DifficultyProbe
 from rlent.rollout import Budgets, DecodingRule, Sampling
 
 Kind = Literal["greedy", "sampled"]
@@ -50,6 +52,16 @@ class ProblemSet:
 
     budget: Budgets | None = None
     """One budget and one summary: thinking is cut there, and the summary scored; None for what is written freely."""
+    difficulty: DifficultyProbe | None = None
+    """What says each problem's temperature and limit, in the place of `temperature` and within `length`."""
+
+    def __post_init__(self) -> None:
+        if self.budget is not None and self.difficulty is not None:
+            raise ConfigError(
+                "an answer under a budget has no limit that a difficulty could say",
+                key="evaluation.difficulty",
+                remedy="remove it, or evaluation.budgets",
+            )
 
     @property
     def chunks(self) -> tuple[Chunk, ...]:

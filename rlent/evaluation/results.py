@@ -22,6 +22,7 @@ from typing import Any
 
 from rlent.errors import RlentError
 from rlent.evaluation.answers import Answer
+from rlent.evaluation.difficulty_costs import DifficultyCosts, difficulty_costs
 from rlent.evaluation.estimators import Interval, avg_at_k, bootstrap, maj_at_k, pass_at_k
 from rlent.evaluation.problems import Kind, ProblemSet
 from rlent.evaluation.votes import voting
@@ -69,6 +70,8 @@ class SetResult:
     problems: tuple[ProblemResult, ...]
     metrics: dict[str, float]
     texts: dict[Kind, TextStatistics]
+    difficulty: DifficultyCosts | None = None
+    """Where a probe said what each problem is answered at."""
 
     @property
     def unscored(self) -> int:
@@ -134,6 +137,7 @@ def set_result(problems: ProblemSet, answers: Sequence[Answer]) -> SetResult:
         problems=each,
         metrics={name: avg_at_k([metrics[name] for metrics in scored]) for name in scored[0]},
         texts=texts,
+        difficulty=difficulty_costs(problems, answers),
     )
 
 

@@ -118,4 +118,5 @@ def summary(result: SetResult) -> dict[str, Any]:
             for name, value in result.metrics.items()
         },
         **{kind: asdict(texts) for kind, texts in result.texts.items()},
+        **({} if result.difficulty is None else {"difficulty": asdict(result.difficulty)}),
     }

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from rlent.evaluation.difficulty_costs import DifficultyCosts
 from rlent.evaluation.results import SetResult
 
 _HEAD = ("set", "problems", "metric", "value", "95% interval")
@@ -43,9 +44,23 @@ def _texts(results: Sequence[SetResult]) -> list[str]:
             if texts.tallies:
                 shares = ", ".join(f"{name} {share:.1%}" for name, share in texts.tallies.items())
                 lines.append(f"{result.name}, {kind}: {shares}")
+        if result.difficulty is not None:
+            lines += _difficulty(result.name, result.difficulty)
         if result.unscored:
             lines.append(
                 f"{result.name}: {result.unscored} of {len(result.problems)} problems are in no metric, "
                 "because the reward did not score them"
             )
     return lines
+
+
+def _difficulty(name: str, costs: DifficultyCosts) -> list[str]:
+    counts = ", ".join(f"{count} {label}" for label, count in costs.problems.items())
+    return [
+        f"{name}, problems: {counts}",
+        *(
+            f"{name}, {kind}: {tokens.spent} tokens, {tokens.of_plain_limit:.1%} of the plain limit, "
+            f"of which {tokens.allowed:.1%} are allowed"
+            for kind, tokens in costs.tokens.items()
+        ),
+    ]

@@ -24,6 +24,7 @@ from rlent.evaluation import (
     write_problems,
     write_summary,
 )
+from rlent.launch.difficulty_probe import check_template, find_probe
 from rlent.launch.large_model import find_large_model
 from rlent.launch.policy import arithmetic, end_tokens, load_policy
 from rlent.launch.problem_sets import Reader, load_held_out, make_sets, read_sets
@@ -104,6 +105,7 @@ def _plan(
     wanted = _wanted(evaluation, names)
     length = option(recipe, "max_completion_length")
     weights = find_weights(recipe, checkpoint)
+    probe = find_probe(recipe, checkpoint, weights)
     # Nothing is sharded: every process has the whole model.
     state = join_processes(Engine())
     reader = Reader(
@@ -117,12 +119,16 @@ def _plan(
         if weights.run is not None:
             _check_held_out(recipe, weights.run)
         held_out = load_held_out(recipe, reader)
+    sets = [*held_out, *make_sets(recipe, read_sets(recipe, reader, wanted), reader)]
+    if probe is not None:
+        check_template(recipe, sets)
+        sets = [replace(each, difficulty=probe) for each in sets]
     folder = Path(recipe.output_dir) / "evaluations" / recipe.name / weights.label
     return _Plan(
         recipe=recipe,
         weights=weights,
         reader=reader,
-        sets=[*held_out, *make_sets(recipe, read_sets(recipe, reader, wanted), reader)],
+        sets=sets,
         folder=folder if output is None else Path(output),
         state=state,
         large=find_large_model(evaluation.decoding, reader.tokenizer),
@@ -205,6 +211,7 @@ def _settings(plan: _Plan, problems: ProblemSet) -> dict[str, Any]:
         "batch_size": problems.batch_size,
         "budget": None if problems.budget is None else asdict(problems.budget),
         "decoding": None if problems.decoding is None else repr(problems.decoding),
+        "difficulty": None if problems.difficulty is None else problems.difficulty.identity,
         "large_weights": None if plan.large is None else plan.large.identity,
     }
     return json.loads(json.dumps(settings, default=str))

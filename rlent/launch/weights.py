@@ -45,13 +45,17 @@ class Weights:
         """
         folder = Path(self.path)
         if not folder.is_dir():
-            from transformers import AutoConfig
-
-            config = AutoConfig.from_pretrained(self.path, revision=self.revision)
-            return [self.path, config._commit_hash]
+            return [self.path, hub_commit(self.path, self.revision)]
         files = sorted(path for path in folder.iterdir() if path.suffix in _WEIGHTS)
         found = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
         return found if self.base == self.path else [*found, self.base]
+
+
+def hub_commit(model: str, revision: str | None) -> str | None:
+    """Commit of a model on the hub; None for a folder of one's own."""
+    from transformers.utils import hub
+
+    return hub.extract_commit_hash(hub.cached_file(model, "config.json", revision=revision), None)
 
 
 def find_weights(recipe: Recipe, checkpoint: str | None) -> Weights:

@@ -159,12 +159,15 @@ class RolloutEngine:
 
     def _sequences(self, starts: Sequence[Start], seed: int, first: int) -> list[SequenceState]:
         places: dict[tuple[int, ...], int] = {}
+        limits = self.sampling.limits(len(starts))
+        temperatures = self.sampling.temperatures_of(len(starts))
         return [
             SequenceState.begin(
                 start,
                 same_as=places.setdefault(start.context, len(places)),
                 key=sequence_key(seed, first + start.prompt, start.index),
                 limit=limit,
+                temperature=temperature,
             )
-            for start, limit in zip(starts, self.sampling.limits(len(starts)), strict=True)
+            for start, limit, temperature in zip(starts, limits, temperatures, strict=True)
         ]

@@ -170,6 +170,7 @@ class Run:
             uniforms.to(device),
             positions.to(device),
             self._law(),
+            self._temperatures(),
         )
         numbers = _on_host(drawn)
         if self.branching is not None:
@@ -185,6 +186,12 @@ class Run:
     def _law(self) -> Rule | None:
         """What the live sequences draw from; None for what ``sampling`` says."""
         return self.decoding
+
+    def _temperatures(self) -> Tensor | None:
+        """``[b]`` of the live sequences, where each has its own."""
+        if self.sampling.temperatures is None:
+            return None
+        return self.logits.new_tensor([one.temperature for one in self.live])
 
     def _seen(self) -> Tensor:
         """``[b s]`` tokens of each live sequence, padded with its own first one; none unless they are asked for."""

@@ -33,6 +33,8 @@ class Sampling:
     """Most tokens of a completion: one number, or one per completion (those of the first prompt first)."""
     temperature: float = 1.0
     """Divides the logits; 0 is greedy."""
+    temperatures: tuple[float, ...] | None = None
+    """In the place of `temperature`, one per completion (those of the first prompt first), each more than 0."""
     top_p: float = 1.0
     """Fewest most probable tokens whose probabilities sum to at least this; 1 keeps all."""
     top_k: int = 0
@@ -53,6 +55,15 @@ class Sampling:
             _check_integer("max_new_tokens", limit, least=1)
         _check_integer("top_k", self.top_k, least=0)
         _check_number("temperature", self.temperature, self.temperature >= 0, "at least 0")
+        for temperature in self.temperatures or ():
+            _check_number("temperatures", temperature, temperature > 0, "more than 0")
+        if self.temperatures is not None and self.temperature != 1:
+            raise ConfigError(
+                "temperature and temperatures cannot be had together",
+                key="rollout.temperature",
+                given=self.temperature,
+                remedy="remove one of the two",
+            )
         _check_number("top_p", self.top_p, 0 < self.top_p <= 1, "in (0, 1]")
         _check_number("min_p", self.min_p, 0 <= self.min_p <= 1, "in [0, 1]")
         _check_number("typical_p", self.typical_p, 0 < self.typical_p <= 1, "in (0, 1]")
@@ -80,17 +91,18 @@ class Sampling:
 
     def limits(self, completions: int) -> tuple[int, ...]:
         """``max_new_tokens`` of each of so many completions."""
-        limits = self._limits()
-        if len(limits) == completions:
+        limits = self.max_new_tokens
+        if isinstance(limits, tuple):
+            _check_count("max_new_tokens", len(limits), completions)
             return limits
-        if isinstance(self.max_new_tokens, tuple):
-            raise ConfigError(
-                "there must be one length limit per completion, or one number for all",
-                key="rollout.max_new_tokens",
-                expected=f"{completions} numbers",
-                given=len(limits),
-            )
-        return limits * completions
+        return (limits,) * completions
+
+    def temperatures_of(self, completions: int) -> tuple[float, ...]:
+        """The temperature of each of so many completions."""
+        if self.temperatures is None:
+            return (self.temperature,) * completions
+        _check_count("temperatures", len(self.temperatures), completions)
+        return self.temperatures
 
     def _limits(self) -> tuple[int, ...]:
         limits = self.max_new_tokens
@@ -131,14 +143,15 @@ def draw(
     uniforms: Float64[Tensor, " b"],
     positions: Int[Tensor, " b"] | None = None,
     rule: Rule | None = None,
+    temperatures: Float[Tensor, " b"] | None = None,
 ) -> Draw:
     """The tokens at ``uniforms`` of their distributions.
 
     ``seen`` holds the tokens that the repetition penalty is about, each row padded with tokens of its own. A ``rule``
     is told the ``positions`` and says what the tokens are drawn from; what is noted of the full distribution is the
-    same with and without it.
+    same with and without it. ``temperatures`` are those of the rows, where ``sampling`` has one per completion.
     """
-    log_probs = _tempered(logits, sampling).log_softmax(-1)
+    log_probs = _tempered(logits, sampling, temperatures).log_softmax(-1)
     probs = log_probs.exp()
     entropies = nats(probs, log_probs)
     drawn_from, drawn_probs = log_probs, probs
@@ -149,8 +162,11 @@ def draw(
             drawn_from = rule(
                 Step(scores=scores, entropies=entropies, positions=positions, sampling=sampling)
             )
+        elif sampling.greedy:
+            drawn_from = scores
         else:
-            drawn_from = scores if sampling.greedy else truncated(scores, sampling).log_softmax(-1)
+            tempered = _tempered(scores, sampling, temperatures)
+            drawn_from = keep(tempered, sampling).log_softmax(-1)
         drawn_probs = drawn_from.exp()
     tokens = drawn_from.argmax(-1) if sampling.greedy else pick(drawn_probs, uniforms)
     column = tokens.unsqueeze(1)
@@ -215,8 +231,14 @@ def pick(probs: Float[Tensor, "b v"], uniforms: Float64[Tensor, " b"]) -> Int[Te
     return token.squeeze(1)
 
 
-def _tempered(logits: Float[Tensor, "b v"], sampling: Sampling) -> Float[Tensor, "b v"]:
-    """Logits over the temperature, the same tensor where that changes nothing."""
+def _tempered(
+    logits: Float[Tensor, "b v"],
+    sampling: Sampling,
+    temperatures: Float[Tensor, " b"] | None = None,
+) -> Float[Tensor, "b v"]:
+    """Logits over the temperature, or each row's own; the same tensor where that changes nothing."""
+    if temperatures is not None:
+        return logits / temperatures.unsqueeze(1)
     return logits if sampling.temperature in (0, 1) else logits / sampling.temperature
 
 
@@ -229,6 +251,16 @@ def _first_above(
 
 def _at(values: Float[Tensor, "b v"], tokens: Int[Tensor, " b"]) -> Float[Tensor, " b"]:
     return values.gather(1, tokens.unsqueeze(1)).squeeze(1)
+
+
+def _check_count(name: str, given: int, completions: int) -> None:
+    if given != completions:
+        raise ConfigError(
+            f"{name} must be one number per completion, or one for all",
+            key=f"rollout.{name}",
+            expected=f"{completions} numbers",
+            given=given,
+        )
 
 
 def _check_integer(name: str, value: object, *, least: int) -> None:

@@ -39,6 +39,7 @@ class SequenceState:
     """Of its random numbers, see ``streams``."""
     limit: int
     """Most tokens of the completion."""
+    temperature: float
     parent: int | None = None
     branch_step: int | None = None
     prefix: Prefix | None = None
@@ -49,7 +50,9 @@ class SequenceState:
     truncated_log_probs: list[float] = field(default_factory=list)
 
     @classmethod
-    def begin(cls, start: Start, *, same_as: int, key: bytes, limit: int) -> "SequenceState":
+    def begin(
+        cls, start: Start, *, same_as: int, key: bytes, limit: int, temperature: float
+    ) -> "SequenceState":
         """With what is known of the shared tokens."""
         parent = start.parent
         if parent is None:
@@ -60,6 +63,7 @@ class SequenceState:
                 same_as=same_as,
                 key=key,
                 limit=limit,
+                temperature=temperature,
             )
         shared = slice(start.step)
         return cls(
@@ -69,6 +73,7 @@ class SequenceState:
             same_as=same_as,
             key=key,
             limit=limit,
+            temperature=temperature,
             parent=parent.index,
             branch_step=start.step,
             tokens=parent.token_ids[shared].tolist(),
@@ -125,6 +130,7 @@ class SequenceState:
             same_as=self.same_as,
             key=fork_key(self.key, self.step),
             limit=self.limit,
+            temperature=self.temperature,
             parent=self.index,
             branch_step=self.step,
             prefix=prefix,

@@ -8,13 +8,8 @@ import pytest
 
 from rlent.errors import ConfigError
 from rlent.evaluation import Answer, in_order, write_answers
-from rlent.evaluation.difficulty import (
-    DIFFICULTY_SETTINGS,
-    DifficultyThresholds,
-    cut_correct,
-    kept_tokens,
-    labelled,
-)
+from rlent.evaluation.difficulty import DIFFICULTY_SETTINGS, DifficultyThresholds
+from rlent.evaluation.difficulty_labels import cut_correct, kept_tokens, labelled
 from rlent.launch.cli import main
 from tests.evaluation.examples import make_answer
 
@@ -170,8 +165,8 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def write_settings(folder: Path, budget: object) -> None:
-    (folder / "settings.json").write_text(json.dumps({"length": 10, "budget": budget}))
+def write_settings(folder: Path, **settings: object) -> None:
+    (folder / "settings.json").write_text(json.dumps({"length": 10} | settings))
 
 
 GIVEN = ["--alpha", "0.5", "--beta", "0.4", "--gamma", "0.25"]
@@ -234,6 +229,8 @@ def test_mistakes_write_nothing(
     assert "not the folder of an evaluated set" in refused(tmp_path, GIVEN)
     write_settings(folder, budget={"lengths": [5]})
     assert "under a budget" in refused(folder, GIVEN)
+    write_settings(folder, budget=None, difficulty={"model": "tiny"})
+    assert "drawn by difficulty already" in refused(folder, GIVEN)
     write_settings(folder, budget=None)
     for path in (folder / "completions").iterdir():
         path.unlink()

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from rlent.data import prompt_ids
+from rlent.errors import ConfigError
 from rlent.evaluation import difficulty_probe, in_order, write_answers
-from rlent.evaluation.difficulty import Difficulty
-from rlent.evaluation.difficulty_probe import fit_probe, predict
+from rlent.evaluation.difficulty import Difficulty, DifficultyThresholds
+from rlent.evaluation.difficulty_probe import DifficultyProbe, fit_probe, load_probe, predict
+from rlent.evaluation.prompt_states import prompt_states
 from rlent.launch.cli import main
-from rlent.launch.difficulty_probe import prompt_states
 from tests.evaluation.examples import make_answer
 from tests.tiny import tiny_model, tiny_tokenizer
 
@@ -130,3 +132,139 @@ def test_a_probe_of_one_problem_is_refused(
     assert main(given) == 2
     assert "two problems at least" in capsys.readouterr().err
     assert not output.exists()
+
+
+def saved_probe(folder: Path, *, width: int = 4) -> DifficultyProbe:
+    states, labels = corners(width=width, count=8, seed=1)
+    probe = DifficultyProbe(
+        network=fit_probe(states, labels),
+        thresholds=DifficultyThresholds(alpha=0.5, beta=0.4, gamma=0.25),
+        model="tiny",
+        revision="abc",
+    )
+    probe.save(folder)
+    return probe
+
+
+def test_a_probe_survives_its_folder(tmp_path: Path) -> None:
+    probe = saved_probe(tmp_path / "new" / "probe")
+    found = load_probe(tmp_path / "new" / "probe", key="k")
+    states, _ = corners(width=4, count=40, seed=2)
+    assert found.labels(states) == probe.labels(states)
+    assert len(set(found.labels(states))) > 1
+    assert found.identity == probe.identity
+    assert (found.model, found.revision, found.thresholds) == ("tiny", "abc", probe.thresholds)
+    assert json.loads((tmp_path / "new" / "probe" / "probe.json").read_text()) == {
+        "model": "tiny",
+        "revision": "abc",
+        "hidden_size": 4,
+        "labels": ["easy", "normal", "hard"],
+        "thresholds": {"alpha": 0.5, "beta": 0.4, "gamma": 0.25},
+    }
+    tensors = load_file(tmp_path / "new" / "probe" / "probe.safetensors")
+    assert {name: tuple(values.shape) for name, values in tensors.items()} == {
+        "0.weight": (4, 4),
+        "0.bias": (4,),
+        "2.weight": (3, 4),
+        "2.bias": (3,),
+    }
+
+
+def test_one_weight_tells_a_probe_from_another(tmp_path: Path) -> None:
+    probe = saved_probe(tmp_path / "probe")
+    before = probe.identity
+    with torch.no_grad():
+        next(probe.network.parameters())[0, 0] += 1e-3
+    assert probe.identity != before
+
+
+@pytest.mark.parametrize("key", ["model", "revision", "hidden_size", "labels", "thresholds"])
+def test_a_missing_key_is_named(key: str, tmp_path: Path) -> None:
+    saved_probe(tmp_path / "probe")
+    path = tmp_path / "probe" / "probe.json"
+    described = json.loads(path.read_text())
+    del described[key]
+    path.write_text(json.dumps(described))
+    with pytest.raises(ConfigError, match=f"has no {key}") as caught:
+        load_probe(tmp_path / "probe", key="evaluation.difficulty")
+    assert caught.value.key == "evaluation.difficulty"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"thresholds": {"alpha": 0.5, "gamma": 0.2}}, "has no beta"),
+        ({"thresholds": {"alpha": 1.5, "beta": 1.0, "gamma": 0.2}}, "not an accuracy"),
+        ({"thresholds": None}, "has no alpha, beta, gamma"),
+        ({"labels": ["hard", "normal", "easy"]}, "not those of the outputs"),
+        ({"hidden_size": 0}, "no size"),
+        ({"hidden_size": "4"}, "no size"),
+        ({"hidden_size": 5}, "weights of a probe on 5 numbers"),
+    ],
+)
+def test_a_wrong_description_is_refused(
+    changes: dict[str, object], said: str, tmp_path: Path
+) -> None:
+    saved_probe(tmp_path / "probe")
+    path = tmp_path / "probe" / "probe.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(ConfigError, match=said):
+        load_probe(tmp_path / "probe", key="k")
+
+
+def test_files_that_are_not_a_probes_are_refused(tmp_path: Path) -> None:
+    def refused() -> str:
+        with pytest.raises(ConfigError) as caught:
+            load_probe(tmp_path / "probe", key="k")
+        return str(caught.value)
+
+    assert "not the folder of a probe" in refused()
+    saved_probe(tmp_path / "probe")
+    (tmp_path / "probe" / "probe.safetensors").write_bytes(b"no weights")
+    assert "does not hold the weights" in refused()
+    (tmp_path / "probe" / "probe.safetensors").unlink()
+    assert "does not hold the weights" in refused()
+    (tmp_path / "probe" / "probe.json").write_text("{")
+    assert "is not JSON" in refused()
+    (tmp_path / "probe" / "probe.json").write_text("[]")
+    assert "has no model, revision" in refused()
+
+
+def test_the_command_saves_a_probe_of_all_problems(
+    tmp_path: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is tried is fitted on the first half, which knows one label; what is saved knows both."""
+    scores = [0.0] * 4 + [1.0] * 5
+    folder, output = evaluated(tmp_path / "set", scores), tmp_path / "rows"
+    given = ["difficulty", str(folder), *GIVEN, "-o", str(output), "--probe", str(tiny_folder)]
+    saved = tmp_path / "new" / "probe"
+    assert main([*given, "--save-probe", str(saved)]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[-3:] == [
+        "probe   fitted on 4 problems: 0 of 5 others right, 0 by always saying hard",
+        f"Wrote a probe fitted on all 9 problems to {saved}",
+        f"Wrote 9 problems to {output}",
+    ]
+    found = load_probe(saved, key="k")
+    assert (found.model, found.revision) == (str(tiny_folder.resolve()), None)
+    assert found.thresholds == DifficultyThresholds(alpha=0.5, beta=0.4, gamma=0.25)
+    tokenizer = tiny_tokenizer()
+    prompts = [prompt_ids(f"{place} + 1 =", tokenizer) for place in range(9)]
+    states = prompt_states(tiny_model(), prompts)
+    wanted: list[Difficulty] = ["hard" if score == 0 else "normal" for score in scores]
+    assert found.labels(states) == predict(fit_probe(states, wanted), states)
+
+
+def test_what_cannot_be_saved_writes_nothing(
+    tmp_path: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, output = evaluated(tmp_path / "set", [1.0, 0.0]), tmp_path / "rows"
+    given = ["difficulty", str(folder), *GIVEN, "-o", str(output), "--save-probe"]
+    assert main([*given, str(tmp_path / "probe")]) == 2
+    message = capsys.readouterr().err
+    assert "--save-probe: a probe reads the hidden states of a model" in message
+    assert "name the model with --probe" in message
+    assert main([*given, str(folder), "--probe", str(tiny_folder)]) == 2
+    assert "--save-probe: the folder exists" in capsys.readouterr().err
+    assert not output.exists()
+    assert not (tmp_path / "probe").exists()

@@ -43,6 +43,12 @@ class DecodingRule:
                 key=f"decoding.{self.name}",
                 remedy="set a temperature above 0",
             )
+        if sampling.temperatures is not None:
+            raise ConfigError(
+                f"{self.name} draws at one temperature for all completions",
+                key=f"decoding.{self.name}",
+                remedy="remove it, or the temperatures of the completions",
+            )
 
     def check_tokenizer(self, tokenizer: Any | None) -> None:
         """Raise ConfigError if the rule needs a tokenizer, or texts that its vocabulary cannot write."""
