@@ -3,10 +3,12 @@
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from rlent.distributions import Statistic
 from rlent.interventions import Steer
 from scripts.entropy_change_study import (
     States,
@@ -71,8 +73,17 @@ def test_the_truth_and_the_exact_term_by_hand() -> None:
     assert change / exact == pytest.approx(step, rel=1e-3)
 
 
-@pytest.mark.parametrize("released", [False, True])
-def test_the_sizes_of_steers_estimates_order_tokens_as_its_weights_do(released: bool) -> None:
+@pytest.mark.parametrize(
+    ("estimator", "name"),
+    [
+        ("product", "STEER, paper"),
+        ("released", "STEER, released"),
+        ("exact", "exact first order"),
+    ],
+)
+def test_the_sizes_of_steers_estimates_order_tokens_as_its_weights_do(
+    estimator: Any, name: str
+) -> None:
     """The larger the estimate, the smaller the weight of rlent's intervention on the same tokens."""
     states = random_states(30, 8, seed=4)
     logp = states.logits.log_softmax(-1).gather(1, states.token.unsqueeze(1))
@@ -81,12 +92,17 @@ def test_the_sizes_of_steers_estimates_order_tokens_as_its_weights_do(released: 
         name: getattr(tokens, name) for name in tokens.__dataclass_fields__ if name != "reduce"
     }
     record |= {"logp": logp, "old_logp": logp, "old_entropy": entropy(states.logits).unsqueeze(1)}
+    chosen = torch.nn.functional.one_hot(states.token, 8).double()
+    logits = states.logits.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(entropy(logits).sum(), logits)
+    slope = (gradient * (chosen - states.logits.softmax(1))).sum(1, keepdim=True)
+    record["statistics"] = {Statistic("entropy_change"): -slope}
     signal = make_signal(tokens)
     changed = {name: getattr(signal, name) for name in signal.__dataclass_fields__}
     changed["advantage"] = states.advantage.unsqueeze(1)
-    steer = Steer(as_released=released)
+    steer = Steer(estimator=estimator, scope="micro_batch").build()
     after, _ = steer.on_tokens(type(tokens)(**record), type(signal)(**changed))
-    sizes = estimates(states)["STEER, released" if released else "STEER, paper"].abs()
+    sizes = estimates(states)[name].abs()
     assert torch.equal(after.weight.squeeze(1).argsort(stable=True), sizes.argsort(descending=True))
 
 

@@ -18,7 +18,7 @@ Checked against the released code (``rlent conformance``); of the paper, only se
 * What the released code calls ``high_entropy_mask`` marks the tokens of low entropy; the split is as above.
 * Its dual clip at 10 is ``trainer.delta: 10.0``.
 
-Recipe::
+Bounds need not be symmetric: ``epsilon_high_entropy: [0.2, 0.5]`` is a pair for those tokens. Recipe::
 
     interventions:
       - archer: {epsilon_low_entropy: 0.2, epsilon_high_entropy: 0.5, kl_low_entropy: 0.001}
@@ -33,7 +33,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rlent.divergences import k3
-from rlent.interventions.entropy_split import bounded, high_entropy_tokens
+from rlent.interventions.entropy_split import (
+    Epsilon,
+    bounded,
+    check_epsilon,
+    high_entropy_tokens,
+)
 from rlent.interventions.stages import Intervention, Mean, Metrics
 from rlent.numerics import MAX_LOG_RATIO, log_ratio
 from rlent.types import Signal, Tokens
@@ -53,10 +58,12 @@ class Archer(Intervention):
 
     quantile: float = 0.8
     """Quantile of a completion's entropies above which an entropy is high, in [0, 1]."""
-    epsilon_low_entropy: float | None = 0.2
-    """Distance of both bounds from 1 at tokens of low entropy; null leaves them where they are."""
-    epsilon_high_entropy: float | None = 0.5
-    """Distance of both bounds from 1 at tokens of high entropy; null leaves them where they are."""
+    epsilon_low_entropy: Epsilon | None = 0.2
+    """Distance of both bounds from 1 at tokens of low entropy, or that of the lower and that of the upper one; null
+    leaves them where they are."""
+    epsilon_high_entropy: Epsilon | None = 0.5
+    """Distance of both bounds from 1 at tokens of high entropy, or that of the lower and that of the upper one; null
+    leaves them where they are."""
     kl_low_entropy: float = 0.001
     """Loss per nat of KL divergence at tokens of low entropy."""
     kl_high_entropy: float = 0.0
@@ -67,10 +74,8 @@ class Archer(Intervention):
     def __post_init__(self) -> None:
         if not 0.0 <= self.quantile <= 1.0:
             raise ValueError(f"quantile must be in [0, 1], got {self.quantile}")
-        for name in ("epsilon_low_entropy", "epsilon_high_entropy"):
-            epsilon = getattr(self, name)
-            if epsilon is not None and not 0.0 <= epsilon <= 1.0:
-                raise ValueError(f"{name} must be in [0, 1], got {epsilon}")
+        check_epsilon("epsilon_low_entropy", self.epsilon_low_entropy)
+        check_epsilon("epsilon_high_entropy", self.epsilon_high_entropy)
         for name in ("kl_low_entropy", "kl_high_entropy"):
             if not 0.0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be 0 or positive, got {getattr(self, name)}")
@@ -88,9 +93,8 @@ class Archer(Intervention):
         high = high_entropy_tokens(tokens, self.quantile)
         low = tokens.mask & ~high
         metrics: dict[str, Mean] = {"high_entropy": Mean(high.sum(), tokens.mask.sum())}
-        for chosen, epsilon in ((low, self.epsilon_low_entropy), (high, self.epsilon_high_entropy)):
-            if epsilon is not None:
-                signal = bounded(signal, chosen, epsilon)
+        signal = bounded(signal, low, self.epsilon_low_entropy)
+        signal = bounded(signal, high, self.epsilon_high_entropy)
         for name, chosen, weight in (
             ("kl_low_entropy", low, self.kl_low_entropy),
             ("kl_high_entropy", high, self.kl_high_entropy),

@@ -21,7 +21,8 @@ Checked against the released code (``rlent conformance``); of the paper, only se
 * Its KL term at tokens of low entropy is that of ``archer``: ``archer: {epsilon_low_entropy: null,
   epsilon_high_entropy: null}``.
 
-With one update per generation batch every ratio is 1, so several are needed. Recipe::
+Bounds need not be symmetric: ``epsilon_high_entropy: [0.2, 0.4]`` is a pair for those tokens. With one update per
+generation batch every ratio is 1, so several are needed. Recipe::
 
     interventions:
       - aspo: {cap: 3.0, epsilon_low_entropy: 0.2, epsilon_high_entropy: 0.4}
@@ -33,7 +34,12 @@ from typing import ClassVar
 
 import torch
 
-from rlent.interventions.entropy_split import bounded, high_entropy_tokens
+from rlent.interventions.entropy_split import (
+    Epsilon,
+    bounded,
+    check_epsilon,
+    high_entropy_tokens,
+)
 from rlent.interventions.ratios import token_ratio
 from rlent.interventions.stages import Intervention, Mean, Metrics
 from rlent.numerics import fill
@@ -56,20 +62,20 @@ class ASPO(Intervention):
     """Largest gradient factor of either sign, at least 1."""
     quantile: float = 0.8
     """Quantile of a completion's entropies above which an entropy is high, in [0, 1]."""
-    epsilon_low_entropy: float | None = 0.2
-    """Distance of both bounds from 1 at tokens of low entropy; null leaves them where they are."""
-    epsilon_high_entropy: float | None = 0.4
-    """Distance of both bounds from 1 at tokens of high entropy; null leaves them where they are."""
+    epsilon_low_entropy: Epsilon | None = 0.2
+    """Distance of both bounds from 1 at tokens of low entropy, or that of the lower and that of the upper one; null
+    leaves them where they are."""
+    epsilon_high_entropy: Epsilon | None = 0.4
+    """Distance of both bounds from 1 at tokens of high entropy, or that of the lower and that of the upper one; null
+    leaves them where they are."""
 
     def __post_init__(self) -> None:
         if not self.cap >= 1.0:
             raise ValueError(f"cap must be at least 1, got {self.cap}")
         if not 0.0 <= self.quantile <= 1.0:
             raise ValueError(f"quantile must be in [0, 1], got {self.quantile}")
-        for name in ("epsilon_low_entropy", "epsilon_high_entropy"):
-            epsilon = getattr(self, name)
-            if epsilon is not None and not 0.0 <= epsilon <= 1.0:
-                raise ValueError(f"{name} must be in [0, 1], got {epsilon}")
+        check_epsilon("epsilon_low_entropy", self.epsilon_low_entropy)
+        check_epsilon("epsilon_high_entropy", self.epsilon_high_entropy)
 
     @classmethod
     def neutral(cls) -> "ASPO":
@@ -82,9 +88,8 @@ class ASPO(Intervention):
     def on_tokens(self, tokens: Tokens, signal: Signal) -> tuple[Signal, Metrics]:
         high = high_entropy_tokens(tokens, self.quantile)
         low = tokens.mask & ~high
-        for chosen, epsilon in ((low, self.epsilon_low_entropy), (high, self.epsilon_high_entropy)):
-            if epsilon is not None:
-                signal = bounded(signal, chosen, epsilon)
+        signal = bounded(signal, low, self.epsilon_low_entropy)
+        signal = bounded(signal, high, self.epsilon_high_entropy)
         ratio = token_ratio(tokens)
         positive = fill(signal.advantage, tokens.mask) > 0
         factor = torch.where(positive, 1 / ratio, ratio) if self.invert else ratio

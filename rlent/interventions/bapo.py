@@ -3,22 +3,29 @@
 Xi et al., "BAPO: Stabilizing Off-Policy Reinforcement Learning for LLMs via Balanced Policy Optimization with Adaptive
 Clipping", arXiv 2510.18927. Over the tokens of a micro-batch on all ranks, without gradient::
 
-    P(high) = sum_{A >= 0} min(r_t, high)  A_t               N(low) = sum_{A < 0} max(r_t, low) |A_t|
+    P(high) = sum_{A > 0} r_t A_t where r_t <= high          N(low) = sum_{A < 0} r_t |A_t| where r_t >= low
 
     raise ``low`` step by step, and at its end ``high`` step by step, until  P / (P + N) >= target
 
-The bounds start anew in every micro-batch. What the released repository's front page calls the paper's settings are
-the defaults: target 0.5, low 0.6 to 0.9, high 1.2 to 3.0. The steps are the released code's.
+These are the sizes of the two gradients: a token that PPO clips has none. A higher ``low`` takes tokens out of ``N``, a
+higher ``high`` takes tokens into ``P``, so that no step of the search lowers the share. The bounds start anew in every
+micro-batch. What the released repository's front page calls the paper's settings are the defaults: target 0.5, low 0.6
+to 0.9, high 1.2 to 3.0. The steps are the released code's.
 
-Checked against the released code (``rlent conformance``); the front page and the abstract were read, the paper was not:
+Checked against the released code (``rlent conformance``); the front page and the abstract were read, the paper was not.
+``as_released`` is the code, which parts from this in two things:
 
-* ``as_released`` compares ``P / N`` with the target. The front page speaks of the contribution to the total policy
-  gradient loss, a share; and a ratio of 0.5 is a share of one third.
-* A higher ``low`` makes ``N`` larger, so the first half of the search moves away from the target and always runs to its
-  end unless the target holds at the start. That is the released order; whether it is the paper's was not verified.
+* It counts a clipped token at the bound, ``P = sum min(r_t, high) A_t`` and ``N = sum max(r_t, low) |A_t|``. A higher
+  ``low`` makes that ``N`` larger: the first half of the search moves away from the target, and runs to its end unless
+  the target holds at the start. Which of the two sums the paper has was not verified.
+* It compares ``P / N`` with the target. The front page speaks of the contribution to the total policy gradient loss, a
+  share; and a ratio of 0.5 is a share of one third.
+
+Besides:
+
 * The front page, the script (0.8 to 0.95, 1.2 to 2.0) and the docstring of the released function (0.6 to 0.8, 1.2 to
   2.0) name three pairs of ranges.
-* Its dual clip is ``trainer.delta``.
+* Its dual clip is ``trainer.delta``. Neither sum knows of it, nor of gradient that ``clip_preserve`` keeps outside.
 
 With one update per generation batch every ratio is 1, so several are needed. Recipe::
 
@@ -59,7 +66,8 @@ class BAPO(Intervention):
     high_step: float = 0.05
     """By which the upper bound is raised."""
     as_released: bool = False
-    """The released code: ``target`` is the ratio of positive to negative contributions, not a share."""
+    """The released code: clipped tokens contribute their bound, and ``target`` is the ratio of positive to negative
+    contributions, not a share."""
 
     def __post_init__(self) -> None:
         if not self.target >= 0.0 or (self.target > 1.0 and not self.as_released):
@@ -87,7 +95,7 @@ class BAPO(Intervention):
         highs = (
             [signal.clip_high] if self.high is None else _bounds(signal, self.high, self.high_step)
         )
-        positive, negative = _contributions(tokens, signal, lows, highs)
+        positive, negative = self._contributions(tokens, signal, lows, highs)
         low, high = self._search(positive, negative)
         total = positive[high] + negative[low]
         moved = replace(signal, clip_low=lows[low], clip_high=highs[high])
@@ -95,6 +103,23 @@ class BAPO(Intervention):
             "steps": float(low + high),
             "positive_share": positive[high] / total if total > 0 else 0.0,
         }
+
+    def _contributions(
+        self, tokens: Tokens, signal: Signal, lows: list[Tensor], highs: list[Tensor]
+    ) -> tuple[list[float], list[float]]:
+        """``P`` for every upper bound and ``N`` for every lower one, over all ranks."""
+        learns = signal.select & tokens.mask
+        ratio = token_ratio(tokens).double()
+        advantage = fill(signal.advantage, learns).double()
+        gain, loss = advantage.clamp(min=0), -advantage.clamp(max=0)
+        if self.as_released:
+            sums = [(ratio.minimum(high) * gain).sum() for high in highs]
+            sums += [(ratio.maximum(low) * loss).sum() for low in lows]
+        else:
+            sums = [fill(ratio * gain, ratio <= high).sum() for high in highs]
+            sums += [fill(ratio * loss, ratio >= low).sum() for low in lows]
+        totals = tokens.reduce.sum(torch.stack(sums)).tolist()
+        return totals[: len(highs)], totals[len(highs) :]
 
     def _search(self, positive: list[float], negative: list[float]) -> tuple[int, int]:
         """Places of the first pair of bounds that reaches the target, or of the widest."""
@@ -114,17 +139,3 @@ def _bounds(signal: Signal, ends: tuple[float, float], step: float) -> list[Tens
     while values[-1] < ends[1]:
         values.append(min(values[-1] + step, ends[1]))
     return [torch.full_like(signal.clip_low, value) for value in values]
-
-
-def _contributions(
-    tokens: Tokens, signal: Signal, lows: list[Tensor], highs: list[Tensor]
-) -> tuple[list[float], list[float]]:
-    """``P`` for every upper bound and ``N`` for every lower one, over all ranks."""
-    learns = signal.select & tokens.mask
-    ratio = token_ratio(tokens).double()
-    advantage = fill(signal.advantage, learns).double()
-    gain, loss = advantage.clamp(min=0), -advantage.clamp(max=0)
-    sums = [(ratio.minimum(high) * gain).sum() for high in highs]
-    sums += [(ratio.maximum(low) * loss).sum() for low in lows]
-    totals = tokens.reduce.sum(torch.stack(sums)).tolist()
-    return totals[: len(highs)], totals[len(highs) :]

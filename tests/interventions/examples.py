@@ -15,6 +15,7 @@ OLD_STATISTICS = (
     Statistic("mean_logits"),
     Statistic("kept_log_probs", 0.02),
     *NUCLEUS,
+    Statistic("entropy_change"),
 )
 """What the records hold of the generating policy's distributions: all that the laws' configurations ask for."""
 STATISTICS: tuple[Statistic, ...] = (
@@ -22,6 +23,8 @@ STATISTICS: tuple[Statistic, ...] = (
     Statistic("clamped_entropy", 0.3),
     Statistic("is_top1"),
     Statistic("mean_top_log_prob", 3),
+    Statistic("next_entropy"),
+    Statistic("entropy_change"),
 )
 """And of the current policy's."""
 
@@ -52,6 +55,8 @@ def make_tokens(
             return torch.where(values < 0.6, -torch.inf, -values)
         if statistic.name == "is_top1":
             return values < 1.0
+        if statistic.name == "entropy_change":
+            return (values - 1.0) / 2
         return -values if "log_prob" in statistic.name else values
 
     old = -torch.rand(rows, length, generator=g, dtype=dtype) * 3

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from rlent.config import parse_interventions
 from rlent.interventions import Archer, chain
 from rlent.types import Tokens
 from tests.interventions.examples import make_signal, make_tokens
@@ -39,6 +40,19 @@ def test_bounds_follow_the_entropy_of_the_token(quantile: float) -> None:
         assert signal.clip_high[row, place].item() == pytest.approx(1 + epsilon)
     share = number(metrics["archer/high_entropy"])
     assert share == pytest.approx(len(high) / int(tokens.mask.sum()))
+
+
+def test_the_bounds_of_a_pair_need_not_be_symmetric() -> None:
+    tokens = make_tokens(rows=9, length=11)
+    config = Archer(epsilon_low_entropy=(0.1, 0.25), epsilon_high_entropy=(0.0, 3.0))
+    signal, _ = config.on_tokens(tokens, make_signal(tokens))
+    high = high_by_loops(tokens, 0.8)
+    for row, place in tokens.mask.nonzero().tolist():
+        low, top = (1.0, 4.0) if (row, place) in high else (0.9, 1.25)
+        assert signal.clip_low[row, place].item() == pytest.approx(low)
+        assert signal.clip_high[row, place].item() == pytest.approx(top)
+    (written,) = parse_interventions([{"archer": {"epsilon_high_entropy": [0, 3.0]}}])
+    assert written == Archer(epsilon_high_entropy=(0.0, 3.0))
 
 
 @pytest.mark.parametrize("as_released", [False, True])
@@ -100,6 +114,10 @@ def test_a_reference_far_away_stays_finite() -> None:
         {"quantile": 1.1},
         {"epsilon_low_entropy": -0.1},
         {"epsilon_high_entropy": 1.5},
+        {"epsilon_low_entropy": (1.1, 0.2)},
+        {"epsilon_low_entropy": (0.2, -0.1)},
+        {"epsilon_high_entropy": (0.2, math.inf)},
+        {"epsilon_high_entropy": (math.nan, 0.2)},
         {"kl_low_entropy": -1.0},
         {"kl_high_entropy": math.inf},
     ],

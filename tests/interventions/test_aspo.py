@@ -65,6 +65,16 @@ def test_every_token_by_its_own_ratio_and_entropy() -> None:
     assert share == pytest.approx(len(high) / int(tokens.mask.sum()))
 
 
+@pytest.mark.parametrize(("advantage", "bound"), [(1.0, 1.5), (-1.0, 0.9)])
+def test_each_sign_has_the_bound_of_a_pair(advantage: float, bound: float) -> None:
+    logs = torch.tensor(RATIOS, dtype=torch.float64).log().tolist()
+    tokens, signal = at_log_ratios(logs, advantage, torch.float64)
+    signal, _ = ASPO(epsilon_low_entropy=(0.1, 0.5)).on_tokens(tokens, signal)
+    learns = (gradient_of(tokens, signal) != 0).flatten().tolist()
+    inside = [r <= bound if advantage > 0 else r >= bound for r in RATIOS]
+    assert learns == inside
+
+
 @pytest.mark.parametrize("log_ratio", [-1e4, -30.0, 30.0, 1e4])
 @pytest.mark.parametrize("advantage", [1.0, -1.0])
 def test_no_ratio_gives_nan(advantage: float, log_ratio: float) -> None:
@@ -81,6 +91,7 @@ def test_no_ratio_gives_nan(advantage: float, log_ratio: float) -> None:
         {"quantile": 1.5},
         {"epsilon_low_entropy": 1.1},
         {"epsilon_high_entropy": -0.1},
+        {"epsilon_low_entropy": (0.2, -0.1)},
     ],
 )
 def test_aspo_refuses(given: dict[str, Any]) -> None:

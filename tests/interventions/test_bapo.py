@@ -1,5 +1,6 @@
 """bapo: the search by a plain loop that recomputes every contribution, and that all ranks share it."""
 
+import itertools
 import json
 import math
 from dataclasses import replace
@@ -9,7 +10,9 @@ from typing import Any
 import pytest
 import torch
 
+from rlent.aggregate import Step
 from rlent.interventions import BAPO, chain
+from rlent.objective import build_objective
 from rlent.reduce import Reduce
 from rlent.types import Signal, Tokens
 from tests.interventions.examples import make_signal, make_tokens
@@ -18,35 +21,39 @@ from tests.laws.pipeline import number
 GOLDEN = Path(__file__).parents[1] / "golden" / "cases"
 
 
-def contributions(tokens: Tokens, signal: Signal, low: float, high: float) -> tuple[float, float]:
+def contributions(
+    tokens: Tokens, signal: Signal, low: float, high: float, released: bool = False
+) -> tuple[float, float]:
     positive = negative = 0.0
     for row, place in tokens.mask.nonzero().tolist():
         advantage = signal.advantage[row, place].item()
         ratio = math.exp(tokens.logp[row, place].item() - tokens.old_logp[row, place].item())
-        if advantage >= 0:
+        if advantage >= 0 and (released or ratio <= high):
             positive += min(ratio, high) * advantage
-        else:
+        if advantage < 0 and (released or ratio >= low):
             negative -= max(ratio, low) * advantage
     return positive, negative
 
 
-def bounds_by_loop(config: BAPO, tokens: Tokens, signal: Signal) -> tuple[float, float, int, float]:
+def path_by_loop(
+    config: BAPO, tokens: Tokens, signal: Signal
+) -> list[tuple[float, float, float, float]]:
+    """Bounds and contributions of every step of the search, the last of which is taken."""
     assert config.low is not None
     assert config.high is not None
-    low, high, steps = config.low[0], config.high[0], 0
+    low, high, path = config.low[0], config.high[0], []
     while True:
-        positive, negative = contributions(tokens, signal, low, high)
+        positive, negative = contributions(tokens, signal, low, high, config.as_released)
+        path.append((low, high, positive, negative))
         compared = negative if config.as_released else positive + negative
         if positive >= config.target * compared:
-            break
+            return path
         if low < config.low[1]:
             low = min(low + config.low_step, config.low[1])
         elif high < config.high[1]:
             high = min(high + config.high_step, config.high[1])
         else:
-            break
-        steps += 1
-    return low, high, steps, positive / (positive + negative)
+            return path
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -57,21 +64,65 @@ def test_bounds_are_those_of_the_search(seed: int, as_released: bool, target: fl
     signal = make_signal(tokens, seed=seed)
     config = BAPO(target=target, low_step=0.07, high_step=0.11, as_released=as_released)
     after, metrics = chain([config]).on_tokens(tokens, signal)
-    low, high, steps, share = bounds_by_loop(config, tokens, signal)
+    path = path_by_loop(config, tokens, signal)
+    low, high, positive, negative = path[-1]
     assert (after.clip_low == low).all()
     assert (after.clip_high == high).all()
-    assert number(metrics["bapo/steps"]) == steps
+    assert number(metrics["bapo/steps"]) == len(path) - 1
+    share = positive / (positive + negative)
     assert number(metrics["bapo/positive_share"]) == pytest.approx(share)
+
+
+def examples() -> list[tuple[Tokens, Signal]]:
+    made = [(seed, make_tokens(rows=8, length=9, seed=seed, drift=0.8)) for seed in range(12)]
+    return [(tokens, make_signal(tokens, seed=seed)) for seed, tokens in made]
 
 
 def test_the_search_can_end_anywhere() -> None:
     ends = set()
-    for seed in range(12):
-        tokens = make_tokens(rows=8, length=9, seed=seed, drift=0.8)
-        signal = make_signal(tokens, seed=seed)
-        low, high, _, _ = bounds_by_loop(BAPO(), tokens, signal)
-        ends.add((low == 0.9) + (high > 1.2) + (high == 3.0))
-    assert ends >= {0, 3}
+    for (tokens, signal), target in itertools.product(examples(), (0.3, 0.4, 0.5, 0.6, 0.7)):
+        after, _ = BAPO(target=target).on_tokens(tokens, signal)
+        low, high = after.clip_low[0, 0].item(), after.clip_high[0, 0].item()
+        ends.add((low > 0.6) + (low == 0.9) + (high > 1.2) + (high == 3.0))
+    assert ends == {0, 1, 2, 3, 4}
+
+
+def test_no_step_of_the_search_lowers_the_share() -> None:
+    raised = set()
+    for tokens, signal in examples():
+        path = path_by_loop(BAPO(target=1.0), tokens, signal)
+        shares = [positive / (positive + negative) for *_, positive, negative in path]
+        assert shares == sorted(shares)
+        after, metrics = BAPO(target=1.0).on_tokens(tokens, signal)
+        assert number(metrics["positive_share"]) == pytest.approx(shares[-1])
+        turn = next(place for place, (low, *_) in enumerate(path) if low == 0.9)
+        raised |= {"low"} if shares[turn] > shares[0] else set()
+        raised |= {"high"} if shares[-1] > shares[turn] else set()
+    assert raised == {"low", "high"}
+
+
+def test_the_first_half_of_the_released_search_lowers_the_share() -> None:
+    fallen = 0
+    for tokens, signal in examples():
+        shares = {}
+        for end in (0.6, 0.9):
+            fixed = BAPO(low=(end, end), high=(1.2, 1.2), as_released=True)
+            shares[end] = number(fixed.on_tokens(tokens, signal)[1]["positive_share"])
+        assert shares[0.9] <= shares[0.6]
+        fallen += shares[0.9] < shares[0.6]
+    assert fallen > 6
+
+
+def test_a_clipped_token_contributes_what_it_does_to_the_gradient() -> None:
+    """``P`` and ``N`` are the sizes of the gradient of PPO's loss over tokens of either sign."""
+    for tokens, signal in examples():
+        after, metrics = BAPO(target=0.35).on_tokens(tokens, signal)
+        step = Step(micro_batches=1, tokens=torch.tensor(1.0), max_length=1)
+        loss = build_objective("dapo")(tokens, after, counted=step, everything=step)
+        (gradient,) = torch.autograd.grad(loss, tokens.logp)
+        positive, negative = gradient.clamp(max=0).abs().sum(), gradient.clamp(min=0).sum()
+        share = (positive / (positive + negative)).item()
+        assert number(metrics["positive_share"]) == pytest.approx(share)
 
 
 def test_a_share_asks_for_more_than_a_ratio_in_the_recorded_case() -> None:
