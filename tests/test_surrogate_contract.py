@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rlent.numerics import MAX_LOG_RATIO
-from rlent.surrogates import CISPO, DPPO, PPO, SAPO, SURROGATES, Surrogate
+from rlent.surrogates import CISPO, DPPO, GSPO, PPO, SAPO, SURROGATES, Surrogate
 from rlent.trainer.metrics import clip_extremes, surrogate_means
 from rlent.types import Signal, Tokens
 from tests.surrogate_examples import at_log_ratios, drifted, value_and_gradient
@@ -17,6 +17,7 @@ from tests.surrogate_examples import at_log_ratios, drifted, value_and_gradient
 CONFIGS: dict[str, Surrogate] = {
     **{name: cls() for name, cls in SURROGATES.items()},
     "ppo of sequences": PPO(level="sequence", dual_clip=3.0),
+    "gspo, dual clip": GSPO(dual_clip=3.0),
     "ppo of sequences, arithmetic": PPO(level="sequence_arithmetic"),
     "cispo on both sides, of sequences": CISPO(sides="both", level="sequence"),
     "sapo of sequences": SAPO(level="sequence"),

@@ -25,9 +25,12 @@ def clamp(value: float, low: float, high: float) -> float:
     return min(max(value, low), high)
 
 
-def gspo(logp: Row, fixed: Row, old: Row, a: float) -> float:
-    ratio = math.exp(sum(x - y for x, y in zip(logp, old, strict=True)) / len(logp))
-    return -len(logp) * min(ratio * a, clamp(ratio, LOW, HIGH) * a)
+def gspo(most: float) -> Formula:
+    def formula(logp: Row, fixed: Row, old: Row, a: float) -> float:
+        ratio = math.exp(sum(x - y for x, y in zip(logp, old, strict=True)) / len(logp))
+        return -len(logp) * min(min(ratio, most) * a, clamp(ratio, LOW, HIGH) * a)
+
+    return formula
 
 
 def gmpo(epsilon: float, epsilon_high: float) -> Formula:
@@ -84,7 +87,8 @@ def vespo(positive: tuple[float, float], negative: tuple[float, float]) -> Formu
 
 
 CASES: dict[str, tuple[Surrogate, Formula]] = {
-    "gspo": (GSPO(), gspo),
+    "gspo": (GSPO(), gspo(math.inf)),
+    "gspo, dual clip": (GSPO(dual_clip=1.35), gspo(1.35)),
     "gmpo": (GMPO(), gmpo(0.4, 0.4)),
     "gmpo, asymmetric": (GMPO(epsilon=0.1, epsilon_high=0.6), gmpo(0.1, 0.6)),
     "cispo from above": (CISPO(), cispo(0.0, 1.28)),
@@ -288,3 +292,23 @@ def test_a_dual_clip_inside_the_bounds_is_refused() -> None:
     with pytest.raises(ValueError, match=r"dual_clip.* more than 1.28, got 1.2"):
         PPO(dual_clip=1.2).check_bounds(0.8, 1.28)
     PPO(dual_clip=1.3).check_bounds(0.8, 1.28)
+
+
+def test_gspo_with_a_dual_clip_of_e_to_the_10_is_verls() -> None:
+    """verl takes the least of the log-ratio and 10: beyond it the loss is ``e^10 |A|``, without gradient."""
+    surrogate, plain = GSPO(dual_clip=math.exp(10)), GSPO()
+    for log_ratio, a, value in [(9.9, -1.0, math.exp(9.9)), (10.1, -1.0, math.exp(10.0))]:
+        tokens, signal = at_log_ratios([log_ratio] * 3, a, torch.float64)
+        loss = surrogate(tokens, signal)
+        assert loss.flatten().tolist() == pytest.approx([value] * 3)
+        (gradient,) = torch.autograd.grad(loss.sum(), tokens.logp)
+        assert gradient.any() == (log_ratio < 10)
+        (unstopped,) = torch.autograd.grad(plain(tokens, signal).sum(), tokens.logp)
+        assert unstopped.flatten().tolist() == pytest.approx([math.exp(log_ratio)] * 3)
+
+
+def test_a_dual_clip_of_gspo_begins_above_the_bound() -> None:
+    with pytest.raises(ValueError, match="dual_clip"):
+        GSPO(dual_clip=1.2).check_bounds(0.8, 1.28)
+    GSPO(dual_clip=1.3).check_bounds(0.8, 1.28)
+    GSPO().check_bounds(0.8, 1.28)

@@ -10,10 +10,13 @@ so the lower bound is 0.5 for every ``q`` below ``4 eps_low``, and the upper one
 
 Checked against the released code (``rlent conformance``); of the paper, only second-hand accounts were read:
 
-* The released scripts' base setting is 0.2 and 0.28, and its cap is 10 or the dual clip, whichever is larger; its dual
-  clip is ``trainer.delta``.
-* At ``q = 0`` exactly the released lower bound is 1; here it is 0.5, the limit.
-* Its loss is called a mean over the tokens of each response, and is a mean over the tokens of the micro-batch.
+* ``as_released`` is the lower bound where ``q`` is 0 in the numbers' own precision: there the code has 1, so that a
+  token of ``A < 0`` stops at once, and the formula its limit, 0.5.
+* Settings of the trainer: the released scripts' base setting is 0.2 and 0.28, the cap is 10 or the dual clip, whichever
+  is larger, and the dual clip is ``trainer.delta``. The loss is called a mean over the tokens of each response, and is
+  a mean over the tokens of the micro-batch (``trainer.loss_type: bnpo``).
+* Bounds on a sequence's ratio, which the code has too, are not here: it takes the mean log-ratio of the whole
+  micro-batch for every sequence's.
 
 The advantages of the same paper are not part of this. With one update per generation batch every ratio is 1, so several
 are needed. Recipe::
@@ -50,6 +53,8 @@ class DCPOClip(Intervention):
     """How far up a token may move, in probability; null leaves the upper bound where it is."""
     cap: float = 10.0
     """Largest upper bound on the ratio, at least 1."""
+    as_released: bool = False
+    """The released code's lower bound of 1 for tokens whose probability was 0."""
 
     def __post_init__(self) -> None:
         for name in ("epsilon_low", "epsilon_high"):
@@ -58,6 +63,11 @@ class DCPOClip(Intervention):
                 raise ValueError(f"{name} must be in [0, 1], got {epsilon}")
         if not self.cap >= 1.0:
             raise ValueError(f"cap must be at least 1, got {self.cap}")
+        if self.as_released and self.epsilon_low is None:
+            raise ValueError(
+                "as_released is about the lower bound, which epsilon_low: null leaves where it is; "
+                "remove one of the two"
+            )
 
     @classmethod
     def neutral(cls) -> "DCPOClip":
@@ -73,6 +83,8 @@ class DCPOClip(Intervention):
         low, high = signal.clip_low, signal.clip_high
         if self.epsilon_low is not None:
             low = (1 + (1 - 4 * self.epsilon_low * inverse).clamp(min=0).sqrt()) / 2
+            if self.as_released:
+                low = low.masked_fill((-surprise).exp() == 0, 1.0)
         if self.epsilon_high is not None:
             high = ((1 + (1 + 4 * self.epsilon_high * inverse).sqrt()) / 2).clamp(max=self.cap)
         moved = replace(

@@ -15,7 +15,7 @@ not known. What they leave open is a named choice here:
 * Thresholds. The default is the released TRL code's: ``high = log G``, which no prompt reaches unless all completions
   differ, and no lower one. The released verl code has no threshold in effect.
 * Completions without an answer are clusters of their own, each, as in the released verl code, and have reward 0, as in
-  the TRL code; verl's gives them ``1 / G``.
+  the TRL code; verl's gives them ``1 / G``, which is ``unparsed: share``.
 * Equivalence, and the order in which clusters are made, are ``rlent_rewards.vote``'s. The released code for answers
   that are not mathematics asks a model whether two are equivalent; that is not here.
 
@@ -57,6 +57,8 @@ class EMPO(Intervention):
     """Where the answer stands in a completion, as for the reward math_answer."""
     count: Literal["equivalent", "text"] = "equivalent"
     """What counts as the same answer: equal values, or equal texts."""
+    unparsed: Literal["zero", "share"] = "zero"
+    """What a completion without an answer has: 0, or ``1 / G``, the share of a cluster of its own."""
     low: float = 0.0
     """Least semantic entropy of a prompt that is rewarded, nats."""
     high: float | None = None
@@ -87,8 +89,8 @@ class EMPO(Intervention):
             silent += answers.count(None)
             if self._rewarded(entropies[-1], len(rows)):
                 sizes = Counter(answers)
-                shares = [0.0 if a is None else sizes[a] / len(rows) for a in answers]
-                made[rows] = made.new_tensor(shares)
+                sizes[None] = int(self.unparsed == "share")
+                made[rows] = made.new_tensor([sizes[answer] / len(rows) for answer in answers])
         rewarded = sum(
             self._rewarded(e, len(rows)) for e, rows in zip(entropies, groups, strict=True)
         )

@@ -15,6 +15,7 @@ tokens with ``r`` above the bound and ``A > 0``; ``cispo_clip_ratio_low``, with 
 ``A < 0``. Recipes::
 
     trainer: {loss_type: cispo, epsilon_high: 5.0}
+
     trainer: {loss_type: dapo, surrogate: {cispo: {sides: both}}, epsilon: 0.2, epsilon_high: 0.28}
 """
 

@@ -14,8 +14,8 @@ own, leave some out or weight them, a token's gradient has its own factors and n
 
 The paper averages over sequences (``loss_type: grpo``), with bounds of 1 - 3e-4 and 1 + 4e-4 as others state them;
 averaged over sums of tokens (``loss_type: luspo``) it is LUSPO (arXiv 2602.05261). Checked against verl (``rlent
-conformance``), which stops ``s`` at ``e^10`` with no gradient beyond; here the coefficient stops at ``e^20``, and the
-gradient does not vanish. Recipe::
+conformance``), which stops ``s`` at ``e^10`` with no gradient beyond: since ``s`` is clipped where ``A > 0``, that is
+``dual_clip: 22026.5``. By default the coefficient stops at ``e^20``, and the gradient does not vanish. Recipe::
 
     trainer: {loss_type: grpo, surrogate: gspo, epsilon: 3.0e-4, epsilon_high: 4.0e-4}
 """
@@ -46,6 +46,9 @@ class GSPO(Surrogate):
     paper: ClassVar[str] = "Group Sequence Policy Optimization, arXiv 2507.18071"
     reads: ClassVar[frozenset[str]] = CLIP | KEEP
 
+    dual_clip: float | None = None
+    """For ``A < 0`` the loss stops at this times ``|A|`` and sends no gradient beyond; verl's is ``e^10``."""
+
     @property
     def ratio_level(self) -> Level:
         return "sequence"
@@ -53,9 +56,13 @@ class GSPO(Surrogate):
     def bounds(self, epsilon: float, epsilon_high: float | None) -> tuple[float, float]:
         return PPO().bounds(epsilon, epsilon_high)
 
+    def check_bounds(self, low: float, high: float) -> None:
+        PPO(dual_clip=self.dual_clip).check_bounds(low, high)
+
     def clipped(self, tokens: Tokens, signal: Signal) -> Sides:
         return sides_at(tokens, signal, "sequence")
 
     def __call__(self, tokens: Tokens, signal: Signal) -> PerToken:
         carrier = unit(log_ratio(tokens.logp, tokens.old_logp, tokens.mask))
-        return clipped_loss(tokens, signal, ratio_exponent(tokens, "sequence"), carrier)
+        exponent = ratio_exponent(tokens, "sequence")
+        return clipped_loss(tokens, signal, exponent, carrier, self.dual_clip)

@@ -10,7 +10,7 @@ Gradient: ``-F A grad logp`` with ``F = r`` inside the bounds, ``keep_low * low`
 
 Bounds: ``1 - epsilon`` and ``1 + epsilon_high``; they need not be symmetric (clip-higher, arXiv 2503.14476, Eq. 10).
 TRL's loss types grpo, bnpo, dr_grpo, dapo and luspo are this one, averaged in different ways; it is the default, and
-TRL's names of its options are ``importance_sampling_level`` and ``delta``. Written out::
+TRL's names of its options are ``importance_sampling_level`` and ``delta``. Recipe, written out::
 
     trainer: {loss_type: dapo, epsilon_high: 0.28, surrogate: {ppo: {dual_clip: 10.0}}}
 """

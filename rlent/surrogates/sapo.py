@@ -9,6 +9,7 @@ read. TRL's names of the options are ``sapo_temperature_pos``, ``sapo_temperatur
 ``importance_sampling_level``; both TRL and verl average over sequences. Recipes::
 
     trainer: {loss_type: sapo, sapo_temperature_neg: 1.05}
+
     trainer: {loss_type: dapo, surrogate: {sapo: {temperature_negative: 1.05}}}
 """
 

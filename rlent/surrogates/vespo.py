@@ -14,6 +14,7 @@ TRL's names of the options are ``vespo_k_pos``, ``vespo_lambda_pos``, ``vespo_k_
 ``w``; here it is refused. Recipes::
 
     trainer: {loss_type: vespo, vespo_k_pos: 2.0}
+
     trainer: {loss_type: grpo, surrogate: {vespo: {k_positive: 2.0}}}
 """
 

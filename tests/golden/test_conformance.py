@@ -86,9 +86,11 @@ def test_every_method_has_its_three_cases() -> None:
         ("erc_gppo", "clip_c", 1.1),
         ("archer", "quantile", 0.3),
         ("archer", "high_H_clip_low", 0.2),
+        ("archer", "high_H_clip_high", 0.1),
         ("archer", "kl_coef", 0.002),
         ("aspo", "neg_c", 1.1),
-        ("aspo", "neg_high_H", 0.1),
+        ("aspo", "neg_high_H", 0.0),
+        ("aspo", "pos_high_H", 0.1),
         ("dcpo", "clip_low", 0.1),
         ("dcpo", "clip_high", 0.3),
         ("dcpo", "clip_c", 1.01),
@@ -107,12 +109,26 @@ def test_every_method_has_its_three_cases() -> None:
         ("hapo", "pivot", 0.5),
         ("hapo", "clip_alpha", 0.5),
         ("hapo", "adv_beta", 0.5),
+        ("hapo", "tau", 0.06),
+        ("brpo", "A", 1),
+        ("brpo", "budget", "base"),
+        ("brpo", "vr", "v1only"),
+        ("brpo", "sm", "grpo"),
+        ("entropy_from_logits", "temperature", 1.1),
+        ("lpreg_8020_baseline", "clip_high", 0.01),
         ("hapo_advantage", "norm_adv_by_std_in_grpo", False),
         ("epo", "entropy_coeff", 0.002),
         ("skywork_controller", "target", 0.6),
         ("skywork_controller", "init", 0.0002),
         ("trl_adaptive_entropy", "entropy_coef_delta", 0.01),
         ("trl_adaptive_entropy", "grad_accum", 3),
+        ("trl_adaptive_entropy", "top_entropy_quantile", 0.7),
+        ("trl_adaptive_entropy", "last_world_entropy", 2.0),
+        ("one_shot_em", "loss_temperature", 1.0),
+        ("one_shot_em", "pad_token_id", 6),
+        ("edge_grpo", "beta", 0.1),
+        ("edge_grpo", "loss_type", "dapo"),
+        ("edge_grpo", "clip_low", 0.01),
         ("clip_cov", "clip_cov_ratio", 0.5),
         ("clip_cov", "lb", 0.0),
         ("clip_cov", "ub", 1.2),
@@ -164,6 +180,20 @@ def test_a_corrupted_vote_is_noticed(output: str, value: object, tmp_path: Path)
         entries["outputs"][output] = value
 
     verdict = judge(load_case(copy_case(tmp_path, "ttrl_vote_0", corrupt)))
+    assert verdict.status == "differs"
+    assert verdict.detail.startswith(output)
+
+
+@pytest.mark.parametrize(
+    ("output", "value"), [("token_level_advantage", 0.5), ("trainable_mask", 0)]
+)
+def test_a_corrupted_token_of_a_trace_is_noticed(output: str, value: float, tmp_path: Path) -> None:
+    def corrupt(entries: dict[str, Any]) -> None:
+        traces = entries["outputs"][output]
+        assert [len(trace) for trace in traces] == [56, 56, 56, 52]
+        traces[3][51] = value
+
+    verdict = judge(load_case(copy_case(tmp_path, "brpo_1", corrupt)))
     assert verdict.status == "differs"
     assert verdict.detail.startswith(output)
 

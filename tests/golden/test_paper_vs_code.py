@@ -8,21 +8,30 @@ import pytest
 import torch
 from torch import Tensor, tensor
 
+from rlent.aggregate import Step as OptimiserStep
 from rlent.conformance.cases import Case, load_case
+from rlent.conformance.methods.advantages import sampled_at
 from rlent.conformance.methods.ares import rollouts_of_step, without_tail
 from rlent.conformance.methods.given_answers import align_distil, cdpo_answers, distilled
 from rlent.conformance.methods.verl import verl_ppo, verl_signal
-from rlent.conformance.records import signal_of, tokens_of
+from rlent.conformance.records import rollouts_of, signal_of, tokens_of
 from rlent.interventions import (
+    ASPO,
     BAPO,
     ERC,
     HAPO,
     Archer,
     AresReward,
     ClipCov,
+    ClipPreserve,
     DCPOClip,
+    EdgeGRPO,
     EntropyAdvantage,
+    EntropyMinimisation,
+    ForkingTokens,
     KLCov,
+    LpReg,
+    Siren,
     Steer,
 )
 from rlent.interventions.ares.difficulty import NAMES
@@ -32,11 +41,13 @@ from rlent.interventions.covariance import centre
 from rlent.interventions.hapo import scaled_entropy
 from rlent.losses import CDPO
 from rlent.numerics import fill, whole_count
+from rlent.objective import build_objective
 from rlent.rollout.branching_factor import branching_factor
 from rlent.rollout.decoding import Cautious
-from rlent.surrogates import CISPO, GMPO
+from rlent.surrogates import CISPO, GMPO, PPO
 from rlent.types import Signal, Tokens
-from rlent_kernels import restricted_entropy
+from rlent_kernels import restricted_entropy, token_stats
+from rlent_rewards import VoteRule, majority_vote
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "paper-vs-code.md").read_text(encoding="utf-8")
@@ -57,6 +68,12 @@ def loss(case: Case, tokens: Tokens, signal: Signal) -> float:
     value = verl_ppo(case, tokens, signal)["loss"]
     assert isinstance(value, Tensor)
     return value.item()
+
+
+def averaged(loss_type: str, tokens: Tokens, signal: Signal) -> float:
+    """The loss of a micro-batch that is the whole step."""
+    step = OptimiserStep(micro_batches=1, tokens=tokens.mask.sum(), max_length=1)
+    return build_objective(loss_type)(tokens, signal, counted=step, everything=step).item()
 
 
 def gmpo_rows() -> Pair:
@@ -165,11 +182,21 @@ def bapo_bound() -> Pair:
     return case.outputs["clip_high"].item(), signal.clip_high[0, 0].item()
 
 
+def bapo_sums() -> Pair:
+    """The ratio of positive to negative contributions at the bounds that the code finds."""
+    case, tokens, plain = records("bapo_1")
+    low, high = (case.outputs[name].item() for name in ("clip_low", "clip_high"))
+    _, metrics = BAPO(low=(low, low), high=(high, high)).on_tokens(tokens, plain)
+    share = metrics["positive_share"]
+    assert isinstance(share, float)
+    return case.outputs["pos_neg_ratio"].item(), share / (1 - share)
+
+
 def steer_weight() -> Pair:
     """Weights of the token that the two forms treat most differently."""
     case, tokens, _ = records("steer_exp_2")
-    config = Steer(min_weight=case.hyperparameters["w_min"])
-    signal, _ = config.on_tokens(tokens, verl_signal(case, tokens))
+    config = Steer(min_weight=case.hyperparameters["w_min"], scope="micro_batch")
+    signal, _ = config.build().on_tokens(tokens, verl_signal(case, tokens))
     released = case.outputs["token_weights"]
     worst = fill((released - signal.weight).abs(), tokens.mask).flatten().argmax()
     return released.flatten()[worst].item(), signal.weight.flatten()[worst].item()
@@ -213,10 +240,14 @@ def entropy_advantage_loss() -> Pair:
 
 
 def edge_grpo_loss() -> Pair:
-    """The loss of the clean formula is recorded in the case; tests/interventions/test_edge_grpo.py computes it."""
     case = load_case(Path(__file__).parent / "cases" / "edge_grpo_0.json")
-    clean = case.remarks["checks"][1]["independent_values"]["loss"]["data"]
-    return case.outputs["loss"].item(), clean
+    given = case.hyperparameters
+    tokens = replace(tokens_of(case), old_entropy=case.inputs["entropy"])
+    advantage = case.inputs["advantages_1d"].unsqueeze(1).expand_as(tokens.mask)
+    advantage, _ = EdgeGRPO().on_advantages(rollouts_of(tokens), advantage)
+    bounds = 1.0 - given["clip_low"], 1.0 + given["clip_high"]
+    signal = signal_of(tokens, advantage, bounds)
+    return case.outputs["loss"].item(), averaged(given["loss_type"], tokens, signal)
 
 
 def cautious_trials() -> Pair:
@@ -285,10 +316,21 @@ def hapo_loss() -> Pair:
 
 
 def one_shot_em_loss() -> Pair:
-    """The aligned loss is recorded in the case; tests/interventions/test_entropy_minimisation.py computes it."""
     case = load_case(Path(__file__).parent / "cases" / "one_shot_em_0.json")
-    aligned = case.remarks["checks"][1]["independent_values"]["loss"]["data"]
-    return case.outputs["loss"].item(), aligned
+    ids, given = case.inputs["generated_ids"], case.hyperparameters
+    logits = case.inputs["logits"]
+    entropy = token_stats(
+        logits[:, -ids.shape[1] - 1 : -1],
+        torch.eye(logits.shape[-1], dtype=logits.dtype),
+        ids,
+        temperature=given["loss_temperature"],
+    ).entropy
+    nothing = torch.zeros_like(entropy)
+    inputs = {"logp": nothing, "old_logp": nothing, "mask": ids != given["pad_token_id"]}
+    tokens = tokens_of(replace(case, inputs=inputs), entropy=entropy)
+    plain = signal_of(tokens, nothing, bounds=(1.0, 1.0))
+    signal, _ = EntropyMinimisation().on_tokens(tokens, plain)
+    return case.outputs["loss"].item(), averaged("bnpo", tokens, signal)
 
 
 def siren_nucleus() -> Pair:
@@ -319,6 +361,7 @@ ROWS: dict[str, Callable[[], Pair]] = {
         dcpo_bound,
         dcpo_average,
         bapo_bound,
+        bapo_sums,
         steer_weight,
         ares_wrong,
         ares_correct,
@@ -356,6 +399,147 @@ def align_distil_mask() -> Pair:
 
 
 ROWS |= {row.__name__: row for row in (cdpo_sigmoid, align_distil_mask)}
+
+
+def forking_tokens_ties() -> Pair:
+    """Tokens kept where several have the entropy of the last of them, and all that have at least this entropy."""
+    case, tokens, _ = records("eighty_twenty_1")
+    kept = case.outputs["entropy_top_mask"].bool()
+    threshold = case.inputs["entropy"][kept].min()
+    ties = (case.inputs["entropy"] >= threshold) & tokens.mask
+    return kept.sum().item(), ties.sum().item()
+
+
+def forking_tokens_rounding() -> Pair:
+    """Of two released codes: a fifth of the tokens rounded down, and rounded up."""
+    case, tokens, signal = records("lpreg_8020_baseline_0")
+    kept, _ = ForkingTokens(fraction=0.2, scope="micro_batch").on_tokens(
+        replace(tokens, old_entropy=tokens.entropy), signal
+    )
+    return case.outputs["mask_after"].sum().item(), kept.select.sum().item()
+
+
+def forking_tokens_dual_clip() -> Pair:
+    case, tokens, _ = records("eighty_twenty_2")
+    config = ForkingTokens(fraction=case.hyperparameters["rho"], as_released=True)
+    signal, _ = config.on_tokens(tokens, verl_signal(case, tokens))
+    return case.outputs["loss"].item(), without_dual_clip(case, tokens, signal)["loss"].item()
+
+
+def forking_tokens_average() -> Pair:
+    """TRL's policy term, of all tokens, and the same over the kept ones."""
+    case = load_case(Path(__file__).parent / "cases" / "trl_bnpo_1.json")
+    given, kept = case.hyperparameters, case.outputs["entropy_mask"].bool() & case.mask
+    tokens = tokens_of(case)
+    advantage = case.inputs["advantages_1d"].unsqueeze(1).expand_as(case.mask)
+    bounds = 1 - given["epsilon_low"], 1 + given["epsilon_high"]
+    values = PPO()(tokens, signal_of(tokens, advantage, bounds))[kept]
+    policy = case.outputs["loss"].item() - given["beta"] * case.outputs["metric_kl"]
+    return policy, values.mean().item()
+
+
+def without_dual_clip(case: Case, tokens: Tokens, signal: Signal) -> dict[str, Tensor]:
+    """Of the clipped surrogate; tensors by name."""
+    outputs = verl_ppo(replace(case, hyperparameters={}), tokens, signal)
+    return {name: value for name, value in outputs.items() if isinstance(value, Tensor)}
+
+
+def preserved(name: str, low: float, high: float) -> tuple[Case, dict[str, Tensor]]:
+    """What a case gives without its dual clip."""
+    case, tokens, _ = records(name)
+    signal, _ = ClipPreserve(keep_low=low, keep_high=high).on_tokens(
+        tokens, verl_signal(case, tokens)
+    )
+    return case, without_dual_clip(case, tokens, signal)
+
+
+def gppo_dual_clip() -> Pair:
+    case, paper = preserved("gppo_2", 1.0, 1.0)
+    return case.outputs["loss"].item(), paper["loss"].item()
+
+
+def ce_gppo_dual_clip() -> Pair:
+    """The gradient of the token that the two forms treat most differently."""
+    given = load_case(Path(__file__).parent / "cases" / "ce_gppo_2.json").hyperparameters
+    case, paper = preserved("ce_gppo_2", given["beta1"], given["beta2"])
+    released = case.outputs["grad_logp"].flatten()
+    worst = (released - paper["grad_logp"].flatten()).abs().argmax()
+    return released[worst].item(), paper["grad_logp"].flatten()[worst].item()
+
+
+def aspo_value() -> Pair:
+    """The loss; the paper's scale is that of ratios throughout."""
+    case, tokens, plain = records("aspo_2")
+    given = case.hyperparameters
+    config = ASPO(
+        cap=given["neg_c"],
+        quantile=given["quantile"],
+        epsilon_low_entropy=given["neg_low_H"],
+        epsilon_high_entropy=given["neg_high_H"],
+    )
+    signal, _ = config.on_tokens(tokens, plain)
+    return case.outputs["loss"].item(), loss(case, tokens, signal)
+
+
+def majority_vote_silence() -> Pair:
+    """Mean reward of four completions, three of which have no answer."""
+    case = load_case(Path(__file__).parent / "cases" / "ttrl_vote_2.json")
+    released, paper = case.outputs["rewards"], majority_vote(case.inputs["solutions"], VoteRule())
+    return sum(released) / len(released), sum(paper.rewards) / len(paper.rewards)
+
+
+def entropy_temperature_sure() -> Pair:
+    """Of the token that is surest when it is drawn."""
+    case = load_case(Path(__file__).parent / "cases" / "hapo_0.json")
+    log_probs = case.inputs["logits"].log_softmax(-1)
+    surest = (log_probs.exp() * log_probs).sum(-1).flatten().argmax()
+    paper = sampled_at(case, as_released=False).flatten()[surest]
+    return case.outputs["temperature"].flatten()[surest].item(), paper.item()
+
+
+def lp_reg_cap() -> Pair:
+    """The loss where the policy is far from its proxy."""
+    case, tokens, _ = records("lp_reg_2")
+    given = case.hyperparameters
+    config = LpReg(
+        share=given["neg_share"],
+        min_p=given["min_p"],
+        weight=given["kl_coef"],
+        scope="micro_batch",
+    )
+    proxy = {config.proxy: case.outputs["proxy_logp"]}
+    signal, _ = config.build().on_tokens(
+        replace(tokens, old_statistics=proxy), verl_signal(case, tokens)
+    )
+    return case.outputs["loss"].item(), loss(case, tokens, signal)
+
+
+def siren_padding() -> Pair:
+    """Positions behind a completion's end in the mask of high entropies."""
+    case = load_case(Path(__file__).parent / "cases" / "siren_2.json")
+    config = Siren(quantile=case.hyperparameters["mask_ratio"], as_released=True)
+    selected = config.selected(case.outputs["nucleus_entropy"], case.mask)
+    padding = ~case.mask
+    released = case.outputs["value_mask"].bool() & padding
+    return released.sum().item(), (selected & padding).sum().item()
+
+
+ROWS |= {
+    row.__name__: row
+    for row in (
+        forking_tokens_ties,
+        forking_tokens_rounding,
+        forking_tokens_dual_clip,
+        forking_tokens_average,
+        gppo_dual_clip,
+        ce_gppo_dual_clip,
+        aspo_value,
+        majority_vote_silence,
+        entropy_temperature_sure,
+        lp_reg_cap,
+        siren_padding,
+    )
+}
 
 
 def lines_of_the_page() -> dict[str, list[str]]:

@@ -45,6 +45,33 @@ def test_very_unlikely_tokens_are_held_by_the_cap(old_logp: float, dtype: torch.
 
 
 @pytest.mark.parametrize(
+    ("dtype", "least"), [(torch.float32, -103.9), (torch.float64, -745.1)], ids=str
+)
+def test_as_released_a_token_of_probability_0_may_not_become_less_likely(
+    dtype: torch.dtype, least: float
+) -> None:
+    tokens = make_tokens(dtype=dtype)
+    old = tokens.old_logp.clone()
+    columns = tokens.mask[0].nonzero().flatten()[:4].tolist()
+    for column, logp in zip(columns, (-1.0, least, least - 0.2, -1e6), strict=True):
+        old[0, column] = logp
+    tokens = replace(tokens, old_logp=old)
+    paper, _ = DCPOClip().on_tokens(tokens, make_signal(tokens))
+    code, _ = DCPOClip(as_released=True).on_tokens(tokens, make_signal(tokens))
+    assert [code.clip_low[0, column].item() for column in columns[1:]] == [0.5, 1.0, 1.0]
+    assert [paper.clip_low[0, column].item() for column in columns[1:]] == [0.5, 0.5, 0.5]
+    same = torch.ones_like(tokens.mask)
+    same[0, columns[2:]] = False
+    assert torch.equal(code.clip_low[same], paper.clip_low[same])
+    assert torch.equal(code.clip_high, paper.clip_high)
+
+
+def test_as_released_needs_a_lower_bound() -> None:
+    with pytest.raises(ValueError, match="epsilon_low: null"):
+        DCPOClip(epsilon_low=None, as_released=True)
+
+
+@pytest.mark.parametrize(
     ("given", "moved"),
     [({"epsilon_low": None}, (False, True)), ({"epsilon_high": None}, (True, False))],
 )

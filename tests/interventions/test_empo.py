@@ -38,6 +38,15 @@ def test_the_reward_is_the_share_of_equivalent_answers() -> None:
     assert number(metrics["unparsed"]) == 2 / 8
 
 
+def test_a_completion_without_an_answer_may_have_the_share_of_its_own_cluster() -> None:
+    reward, metrics = EMPO(unparsed="share").on_rewards(rollouts_of(ANSWERS, GROUPS))
+    assert reward.tolist() == [0.5, 0.25, 0.5, 0.25, 0.5, 0.5, 0.25, 0.25]
+    assert number(metrics["unparsed"]) == 2 / 8
+    silent = rollouts_of(["none"] * 3 + ["4"], [0] * 4)
+    assert EMPO(unparsed="share").on_rewards(silent)[0].tolist() == [0.0] * 4  # all differ
+    assert EMPO(unparsed="share", high=9.0).on_rewards(silent)[0].tolist() == [0.25] * 4
+
+
 def test_texts_may_be_counted() -> None:
     reward, _ = EMPO(count="text").on_rewards(rollouts_of(ANSWERS, GROUPS))
     # Group 1 has no two equal texts: all differ, so nothing is rewarded.

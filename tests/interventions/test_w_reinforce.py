@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from rlent.interventions import WReinforce, chain
+from rlent.interventions import WReinforce, chain, implemented_stages
 from rlent.types import Rollouts
 from tests.interventions.examples import make_rollouts, make_signal, make_tokens
 from tests.laws.pipeline import number
@@ -49,6 +49,43 @@ def test_a_named_reward_says_what_is_correct() -> None:
     assert after[:, 0].tolist() == [-1, pytest.approx(0.1), -1, -1, 0, -1]
     assert WReinforce(reward="wrong").named_rewards == {"wrong"}
     assert WReinforce().named_rewards == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("given", "dropped"),
+    [
+        ({"positive": 0.0}, [True, False, False, True, False, True]),
+        ({"negative": 0.0}, [False, True, True, False, False, False]),
+        ({"positive": None, "negative": 0.0}, [False, True, True, False, False, False]),
+        ({"positive": 0.0, "correct": 1.5}, [False, False, False, False, False, True]),
+        ({"negative": 0.0, "reward": "wrong"}, [True, False, True, True, False, True]),
+    ],
+)
+def test_completions_of_weight_0_can_be_given_up(
+    given: dict[str, Any], dropped: list[bool]
+) -> None:
+    made = rollouts()
+    parts = torch.stack([made.reward, 1 - made.reward], dim=1)
+    made = replace(made, reward_parts=parts, reward_names=("right", "wrong"))
+    before = torch.tensor([True, True, True, True, True, False])
+    after, metrics = chain([WReinforce(zero_weight="drop", **given)]).on_filter(made, before)
+    assert after.tolist() == [
+        kept and not gone for kept, gone in zip(before.tolist(), dropped, strict=True)
+    ]
+    assert number(metrics["w_reinforce/dropped"]) == pytest.approx(sum(dropped) / 6)
+    assert "on_filter" not in implemented_stages(WReinforce(**given))
+    zero = torch.zeros(6, 7).double()
+    advantages, _ = WReinforce(**given).on_advantages(made, zero)
+    of_half, _ = chain([WReinforce(zero_weight="drop", **given)]).on_advantages(made, zero)
+    assert torch.equal(of_half, advantages)
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"positive": 0.0, "negative": 0.0}, {"positive": None, "negative": None}]
+)
+def test_nothing_or_everything_cannot_be_given_up(given: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="zero_weight"):
+        WReinforce(zero_weight="drop", **given)
 
 
 @pytest.mark.parametrize("given", [{"positive": -0.1}, {"negative": -1.0}, {"negative": math.inf}])

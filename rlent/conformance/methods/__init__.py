@@ -32,8 +32,6 @@ METHODS: dict[str, Method] = {
 
 KNOWN: dict[str, str] = {
     "trl_high_entropy_mask": "keeps all ties; rlent keeps exactly k",
-    "one_shot_em": "reads distributions one place too late; rlent reads those that the tokens were drawn from",
-    "edge_grpo": "padding enters its entropies, and gradient flows through them; in rlent neither does",
 }
 """Methods that are not compared because rlent differs on purpose, and how."""
 

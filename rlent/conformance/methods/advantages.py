@@ -1,19 +1,26 @@
 """Interventions that make rewards or advantages."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from typing import get_args
 
 import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
 
+from rlent.aggregate import Step as OptimiserStep
 from rlent.conformance.cases import Case
 from rlent.conformance.methods.method import FLOAT64, Method, Outputs
 from rlent.conformance.methods.verl import only, verl_ppo, verl_signal
-from rlent.conformance.records import rollouts_of, tokens_of
+from rlent.conformance.records import gradients, rollouts_of, signal_of, tokens_of
+from rlent.divergences import k3
 from rlent.interventions import (
     BRPO,
     HAPO,
     AdvantageReweighting,
     DCPOAdvantage,
+    EdgeGRPO,
     EntropyAdvantage,
     HAPOAdvantage,
     Lopti,
@@ -22,7 +29,17 @@ from rlent.interventions import (
 from rlent.interventions.brpo import Baseline, budget_prior, thinking_advantages
 from rlent.interventions.dcpo_advantage import fingerprint
 from rlent.numerics import fill
+from rlent.objective import build_objective
+from rlent.reduce import LOCAL
+from rlent.rollout import Sampling
+from rlent.rollout.budgets import ELSEWHERE
+from rlent.rollout.decoding import EntropyTemperature
+from rlent.rollout.sampling import Step
+from rlent.rollout.truncation import nats
+from rlent.types import BudgetTree
 from rlent_rewards import VoteRule, majority_vote
+
+_EPSILON_WHILE_SAMPLING = 1e-6
 
 
 def ttrl_vote(case: Case) -> Outputs:
@@ -77,6 +94,31 @@ def entropy_advantage(case: Case) -> Outputs:
     return {"shaped_advantages": signal.advantage, **only(outputs, "loss", "grad_logp")}
 
 
+def edge_grpo(case: Case) -> Outputs:
+    """Where the entropies are averaged, padding counts as tokens, as in the released code."""
+    given = case.hyperparameters
+    entropy = case.inputs["entropy"].clone().requires_grad_()
+    tokens = tokens_of(case, entropy=entropy)
+    assert tokens.ref_logp is not None
+    advantage = case.inputs["advantages_1d"].unsqueeze(1).expand_as(entropy)
+    bounds = 1.0 - given["clip_low"], 1.0 + given["clip_high"]
+    divergence = k3(tokens.logp, tokens.ref_logp, tokens.mask)
+    plain = signal_of(tokens, advantage, bounds)
+    plain = replace(plain, penalty=given["beta"] * divergence)
+    padded = replace(tokens, mask=torch.ones_like(tokens.mask))
+    signal, _ = EdgeGRPO(as_released=True).on_tokens(padded, plain)
+    length = given["max_completion_length"]
+    step = OptimiserStep(micro_batches=1, tokens=tokens.mask.sum(), max_length=length)
+    loss = build_objective(given["loss_type"])(tokens, signal, counted=step, everything=step)
+    grad_logp, grad_entropy = gradients(loss, tokens.logp, entropy)
+    return {
+        "loss": loss.detach(),
+        "scaled_advantages": signal.advantage[:, 0],
+        "grad_logp": grad_logp,
+        "grad_entropy": grad_entropy,
+    }
+
+
 BASELINES: dict[str, Baseline] = {
     "brpo": "both",
     "v1only": "own",
@@ -103,7 +145,52 @@ def brpo(case: Case) -> Outputs:
         "v1": thinking["none"] - thinking["own"],
         "v2": thinking["none"] - thinking["group"],
     }
-    return {"budget_probs": prior, **{name: each.flatten(0, 1) for name, each in outputs.items()}}
+    return {
+        "budget_probs": prior,
+        **{name: each.flatten(0, 1) for name, each in outputs.items()},
+        **_brpo_of_tokens(case, replace(config, baseline=BASELINES[given["vr"]]), levels),
+    }
+
+
+def _brpo_of_tokens(case: Case, config: BRPO, levels: Sequence[int]) -> Outputs:
+    """The advantage of every token, and which tokens learn, traces one after another.
+
+    The released code has one sequence for a trace: its thinking, and behind it forced tokens and summary of each of its
+    branches. Here a branch is a row, whose tokens stand in the columns that they have in that sequence.
+    """
+    spans, reached = case.inputs["prompt_len"], case.inputs["split_id"]
+    traces, branches = reached.shape
+    segment = torch.full((traces, branches, int(spans.max())), ELSEWHERE)
+    for trace, branch in product(range(traces), range(branches)):
+        begin, end, _, summary, last = spans[trace, branch].tolist()
+        segment[trace, -1, begin:end] = reached[trace, branch]
+        segment[trace, branch, summary:last] = len(levels)
+    rows = segment.flatten(0, 1)
+    number = torch.arange(len(rows))
+    tree = BudgetTree(
+        levels=tuple(levels),
+        generations=case.hyperparameters["G"],
+        trace=number // branches,
+        level=number % branches // case.hyperparameters["A"],
+        reached=reached.flatten(),
+        segment=rows,
+    )
+    nothing = torch.zeros(rows.shape, dtype=torch.float64)
+    inputs = {"logp": nothing, "old_logp": nothing, "mask": rows != ELSEWHERE}
+    rollouts = rollouts_of(tokens_of(replace(case, inputs=inputs)))
+    reward = case.inputs["summary_scores"].flatten()
+    advantage, _ = config.on_advantages(replace(rollouts, reward=reward, budgets=tree), nothing)
+    learns = (segment != ELSEWHERE).any(1)
+    each = advantage.view_as(segment).sum(1)
+    ends = spans[:, :, -1].amax(1).tolist()
+    return {
+        "token_level_advantage": _one_after_another(each, ends),
+        "trainable_mask": _one_after_another(learns, ends),
+    }
+
+
+def _one_after_another(values: Shaped[Tensor, "n t"], ends: Sequence[int]) -> Shaped[Tensor, " m"]:
+    return torch.cat([row[:end] for row, end in zip(values, ends, strict=True)])
 
 
 def hapo(case: Case) -> Outputs:
@@ -119,7 +206,38 @@ def hapo(case: Case) -> Outputs:
     outputs = verl_ppo(case, tokens, signal)
     # The shaped advantages of a case are recorded even where its loss does not use them.
     shaped = {"shaped_advantages": signal.advantage} if given["adaptive_advantage"] else {}
-    return {**shaped, **only(outputs, "loss", "per_token_loss", "grad_logp")}
+    return {
+        "temperature": sampled_at(case, as_released=True),
+        **shaped,
+        **only(outputs, "loss", "per_token_loss", "grad_logp"),
+    }
+
+
+def sampled_at(case: Case, *, as_released: bool) -> Float[Tensor, "b t"]:
+    """The temperatures that the tokens of ``logits`` are drawn at after a batch with the case's entropies."""
+    given, logits = case.hyperparameters, case.inputs["logits"]
+    rule = EntropyTemperature(tau=given["tau"], pivot=given["pivot"], as_released=as_released)
+    stages = rule.build()
+    stages.observe(case.inputs["entropy"][case.mask], LOCAL)
+    assert stages.statistics is not None
+    # While sampling, the release adds an epsilon to the deviation.
+    scale = stages.statistics.scale + _EPSILON_WHILE_SAMPLING
+    stages.statistics = replace(stages.statistics, scale=scale)
+    scores = logits.flatten(0, -2)
+    log_probs = scores.log_softmax(-1)
+    step = Step(
+        scores=scores,
+        entropies=nats(log_probs.exp(), log_probs),
+        positions=torch.zeros(len(scores), dtype=torch.int64),
+        sampling=Sampling(max_new_tokens=1, temperature=given["base_temperature"]),
+    )
+    # The temperature is what a difference of scores was divided by.
+    drawn = _spread(scores) / _spread(stages(step))
+    return drawn.view(logits.shape[:-1])
+
+
+def _spread(values: Float[Tensor, "n v"]) -> Float[Tensor, " n"]:
+    return values.amax(-1) - values.amin(-1)
 
 
 def hapo_advantage(case: Case) -> Outputs:
@@ -171,10 +289,15 @@ def dcpo_advantage(case: Case) -> Outputs:
 ADVANTAGE_METHODS: dict[str, Method] = {
     "ttrl_vote": Method(outputs=ttrl_vote, tolerance=0.0),
     "ar_lopti": Method(outputs=ar_lopti, tolerance=FLOAT64),
-    "brpo": Method(outputs=brpo, tolerance=FLOAT64, remark="the advantages; the token tree is not"),
+    "brpo": Method(outputs=brpo, tolerance=FLOAT64),
     "w_reinforce": Method(outputs=w_reinforce, tolerance=FLOAT64),
     "entropy_advantage": Method(outputs=entropy_advantage),
-    "hapo": Method(outputs=hapo, remark="training; the temperature while sampling is not"),
+    "edge_grpo": Method(
+        outputs=edge_grpo,
+        tolerance=FLOAT64,
+        remark="with padding among the tokens of the entropies, where in training it never is",
+    ),
+    "hapo": Method(outputs=hapo),
     "dcpo_advantage": Method(outputs=dcpo_advantage, tolerance=FLOAT64),
     "hapo_advantage": Method(
         outputs=hapo_advantage,

@@ -66,8 +66,8 @@ def archer(case: Case) -> Outputs:
     given = case.hyperparameters
     config = Archer(
         quantile=given["quantile"],
-        epsilon_low_entropy=given["low_H_clip_low"],
-        epsilon_high_entropy=given["high_H_clip_low"],
+        epsilon_low_entropy=(given["low_H_clip_low"], given["low_H_clip_high"]),
+        epsilon_high_entropy=(given["high_H_clip_low"], given["high_H_clip_high"]),
         kl_low_entropy=given["kl_coef"],
         kl_high_entropy=given["high_H_kl_coef"],
         as_released=True,
@@ -91,8 +91,8 @@ def aspo(case: Case) -> Outputs:
     config = ASPO(
         cap=given["neg_c"],
         quantile=given["quantile"],
-        epsilon_low_entropy=given["neg_low_H"],
-        epsilon_high_entropy=given["neg_high_H"],
+        epsilon_low_entropy=(given["neg_low_H"], given["pos_low_H"]),
+        epsilon_high_entropy=(given["neg_high_H"], given["pos_high_H"]),
     )
     tokens = tokens_of(case, entropy=case.inputs["entropy"])
     plain = signal_of(tokens, case.inputs["advantages"], bounds=(1.0, 1.0))
@@ -107,17 +107,16 @@ def dcpo(case: Case) -> Outputs:
         epsilon_low=given["clip_low"],
         epsilon_high=given["clip_high"],
         cap=max(10.0, given["clip_c"]),
+        as_released=True,
     )
     tokens = tokens_of(case)
     plain = signal_of(tokens, case.inputs["advantages"], bounds=(1.0, 1.0))
+    # The case has bounds for masked positions too.
     signal, _ = config.on_tokens(replace(tokens, mask=torch.ones_like(tokens.mask)), plain)
-    # Its lower bound is 1 where the old probability underflows to 0, and 0.5 in rlent.
-    underflow = tokens.old_logp.exp() == 0
-    low = torch.where(underflow, case.outputs["ratio_low"], signal.clip_low)
     objective = verl_objective("ppo", "step_token_mean", dual_clip=given["clip_c"])
     counted = given["batch_response_len"] or tokens.mask.sum()
     outputs = verl_outputs(tokens, signal, objective, torch.as_tensor(counted))
-    return {"ratio_low": low, "ratio_high": signal.clip_high, **outputs}
+    return {"ratio_low": signal.clip_low, "ratio_high": signal.clip_high, **outputs}
 
 
 def bapo(case: Case) -> Outputs:
@@ -160,6 +159,6 @@ CLIPPING_METHODS: dict[str, Method] = {
     "erc_gppo": Method(outputs=erc_gppo, remark=NO_VALUE_OUTSIDE),
     "archer": Method(outputs=archer),
     "aspo": Method(outputs=aspo, remark="gradients; the released loss values have two scales"),
-    "dcpo": Method(outputs=dcpo, remark="without the lower bound where the old probability is 0"),
+    "dcpo": Method(outputs=dcpo),
     "bapo": Method(outputs=bapo),
 }

@@ -16,6 +16,25 @@ from rlent.numerics import fill
 from rlent_kernels import IGNORE_INDEX, restricted_entropy, token_stats
 
 
+def entropy_from_logits(case: Case) -> Outputs:
+    """The entropies are those of a head whose weight is the identity; the token at each position does not matter."""
+    logits = case.inputs["logits"].clone().requires_grad_()
+    stats = token_stats(
+        logits,
+        torch.eye(logits.shape[-1], dtype=logits.dtype),
+        torch.zeros(logits.shape[:-1], dtype=torch.int64),
+        temperature=case.hyperparameters["temperature"],
+    )
+    loss = (stats.entropy * case.inputs["weight"]).sum()
+    entropy = stats.entropy.detach()
+    return {
+        "loss": loss.detach(),
+        "entropy": entropy,
+        "entropy_chunked": entropy,
+        "grad_logits": gradients(loss, logits)[0],
+    }
+
+
 def siren(case: Case) -> Outputs:
     """The entropies are those of a head whose weight is the identity."""
     given = case.hyperparameters
@@ -119,6 +138,7 @@ def simko(case: Case) -> Outputs:
 
 
 DISTRIBUTION_METHODS: dict[str, Method] = {
+    "entropy_from_logits": Method(outputs=entropy_from_logits),
     "siren": Method(
         outputs=siren,
         remark="entropies where the response is; no loss where the released code lets padding in",

@@ -20,6 +20,18 @@ def eighty_twenty(case: Case) -> Outputs:
     return {"entropy_top_mask": signal.select, **verl_ppo(case, tokens, signal)}
 
 
+def lpreg_8020_baseline(case: Case) -> Outputs:
+    """The 80/20 of Lp-Reg's authors keeps a fifth of the tokens rounded down, where rlent rounds up."""
+    total = int(case.mask.sum())
+    forking = ForkingTokens(fraction=max(1, total // 5) / total, as_released=True)
+    tokens = tokens_of(case, entropy=case.inputs["entropy"])
+    signal, _ = forking.on_tokens(tokens, verl_signal(case, tokens))
+    return {
+        "mask_after": signal.select,
+        **only(verl_ppo(case, tokens, signal), "loss", "grad_logp"),
+    }
+
+
 def clip_cov(case: Case) -> Outputs:
     given = case.hyperparameters
     config = ClipCov(
@@ -67,6 +79,9 @@ def _break_ties_as_recorded(case: Case) -> Float[Tensor, "b t"]:
 
 SELECTION_METHODS: dict[str, Method] = {
     "eighty_twenty": Method(outputs=eighty_twenty),
+    "lpreg_8020_baseline": Method(
+        outputs=lpreg_8020_baseline, remark="with its number of tokens, which is rounded down"
+    ),
     "clip_cov": Method(outputs=clip_cov, remark="the recorded draw stands in for the random one"),
     "verl_clip_cov": Method(
         outputs=clip_cov, remark="the recorded draw stands in for the random one"

@@ -18,10 +18,11 @@ def steer(case: Case) -> Outputs:
         min_weight=given["w_min"],
         shape="linear" if linear else "exponential",
         max_weight=given["w_max"] if linear else 1.0,  # not read by its exponential weights
-        as_released=True,
+        estimator="released",
+        scope="micro_batch",
     )
     tokens = replace(tokens_of(case), old_entropy=case.inputs["old_entropy"])
-    signal, _ = config.on_tokens(tokens, verl_signal(case, tokens))
+    signal, _ = config.build().on_tokens(tokens, verl_signal(case, tokens))
     outputs = verl_ppo(case, tokens, signal)
     return {
         "token_weights": where(tokens.mask, signal.weight, 0.0),
