@@ -1,16 +1,18 @@
 """Shipped recipes: all of them fit together, and those of papers have the papers' numbers. Nothing is downloaded."""
 
 import re
-import runpy
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from accelerate.state import AcceleratorState, PartialState
 
-from rlent.config import Recipe, load_recipe, parse_interventions
+from rlent.config import Recipe, load_recipe
+from rlent.data.pictures import shown_content
 from rlent.data.prompts import row_maker
 from rlent.interventions import chain
+from rlent.launch.pictures import check_pictures
+from rlent.rollout.decoding import Cautious, DecodingRule, SwiReasoning
 from rlent.trainer.loss_options import build_loss_args
 from rlent.trainer.needs import check_needs, check_reward_names
 from rlent.trainer.options import build_args
@@ -87,6 +89,9 @@ PUBLISHED = {
     "ares/qwen25_7b": Published(
         "Qwen/Qwen2.5-7B-Instruct", 8, 512, 8, 4, 1e-6, (0.2, 0.3), 8192, "dapo", 0, dual_clip=3
     ),
+    "ares/qwen25_vl_7b": Published(
+        "Qwen/Qwen2.5-VL-7B-Instruct", 8, 512, 8, 4, 1e-6, (0.2, 0.3), 16384, "dapo", 0, dual_clip=3
+    ),
 }
 
 
@@ -146,9 +151,15 @@ METHODS = {
         ("clip_preserve", {"keep_low": 1.0, "keep_high": 1.0}),
         LIKELIHOOD,
     ],
-    "steer/qwen25_math_7b": [("steer", {"min_weight": 0.7, "as_released": False})],
+    "steer/qwen25_math_7b": [
+        ("steer", {"min_weight": 0.7, "scope": "micro_batch", "as_released": False})
+    ],
     "ares/qwen25_7b": [
         ("dynamic_sampling", {"zero_variance": "resample", "max_rounds": 19}),
+        ("ares_reward", {"window": 4, "quantile": 0.95, "reward": "math_answer"}),
+        ("ares_kl", {"window": 4, "weight": 0.01, "reward": "math_answer"}),
+    ],
+    "ares/qwen25_vl_7b": [
         ("ares_reward", {"window": 4, "quantile": 0.95, "reward": "math_answer"}),
         ("ares_kl", {"window": 4, "weight": 0.01, "reward": "math_answer"}),
     ],
@@ -158,6 +169,7 @@ METHODS = {
 ROWS = {
     "open-r1/DAPO-Math-17k-Processed": {"prompt": "What is 1+1?", "solution": "2"},
     "hiyouga/math12k": {"problem": "What is 1+1?", "answer": "2"},
+    "ViRL39K.parquet": {"question": "<image>What is 1+1?", "answer": "2", "image": ["a.png"]},
     "math-ai/aime25": {"problem": "What is 1+1?", "answer": "2", "id": "0"},
     "klear_mathsub_30k.jsonl": {
         "prompt": [{"role": "user", "content": "What is 1+1?"}],
@@ -190,6 +202,7 @@ def test_every_shipped_recipe_fits_together(path: Path, tmp_path: Path) -> None:
         return
     args, links = build_args(recipe, tmp_path), chain(recipe.interventions)
     check_needs(links, args)
+    check_pictures(recipe, links)
     check_reward_names(links, [reward.name for reward in recipe.rewards])
     if args.save_strategy == "steps":
         assert args.save_steps % args.updates_per_generation == 0
@@ -261,7 +274,9 @@ def test_kl_term_and_sampling(name: str, tmp_path: Path) -> None:
         (0.001, False) if name.endswith("ttrl") else (0.0, True)
     )
     others = {"spine/qwen25_math_15b_v2": (0.7, 0.95), "spine/qwen3_17b_v2": (0.7, 0.95)}
-    sampling = (others | {"ares/qwen25_7b": (1.0, 0.99)}).get(name, (1.0, 1.0))
+    sampling = (others | dict.fromkeys(("ares/qwen25_7b", "ares/qwen25_vl_7b"), (1.0, 0.99))).get(
+        name, (1.0, 1.0)
+    )
     assert (args.temperature, args.top_p) == sampling
     arithmetic = name.endswith("grpo_s")
     assert args.importance_sampling_level == ("sequence_arithmetic" if arithmetic else "token")
@@ -287,10 +302,10 @@ def test_prompts_hold_the_question_and_answers_are_found(name: str) -> None:
     row = ROWS[section.name]
     maker = row_maker(list(row), section.sources[0], section.style, blank_answers=False)
     assert maker.answer(row) == "2"
-    (message,) = maker.prompt(row)
+    (message,) = maker.prompt(row, len(row.get("image", ())))
     assert isinstance(message, dict)
     assert message["role"] == "user"
-    text = message["content"]
+    text = shown_content(message["content"])
     assert text.count("What is 1+1?") == 1
     if section.name == "open-r1/DAPO-Math-17k-Processed":
         first, question, last = text.split("\n\n")
@@ -302,7 +317,7 @@ def test_prompts_hold_the_question_and_answers_are_found(name: str) -> None:
         assert last == 'Remember to put your answer on its own line after "Answer:".'
     elif name.startswith("spine/qwen3"):
         assert text.endswith(r"put your final answer within \boxed{}.")
-    elif name == "ares/qwen25_7b":
+    elif name.startswith("ares/"):
         assert text.endswith(r"The final answer MUST BE put in \boxed{}.")
     else:
         assert text == "What is 1+1?"
@@ -334,19 +349,57 @@ def test_brpo_has_the_released_numbers(tmp_path: Path) -> None:
 
 
 def test_the_recipe_with_images_has_the_published_numbers(tmp_path: Path) -> None:
-    path = RECIPES / "ares" / "qwen25_vl_7b.py"
-    script: dict[str, Any] = runpy.run_path(str(path))
-    args = script["settings"](tmp_path, use_vllm=False, bf16=False, use_cpu=True)
-    rows_of_a_rank = args.per_device_train_batch_size * args.steps_per_generation
-    assert 8 * rows_of_a_rank == 512 * args.num_generations == 512 * 8
-    assert args.steps_per_generation == 4 * args.gradient_accumulation_steps
-    assert (args.learning_rate, args.weight_decay, args.beta) == (1e-6, 1e-2, 0.0)
-    assert (args.epsilon, args.epsilon_high, args.delta) == (0.2, 0.3, 3.0)
-    assert (args.temperature, args.top_p, args.max_completion_length) == (1.0, 0.99, 16384)
-    links = chain(parse_interventions(script["INTERVENTIONS"]))
-    check_needs(links, args)
-    assert [link.config.name for link in links.links] == ["ares_reward", "ares_kl"]
-    made = script["example"]({"question": "<image>What is it?", "answer": "2", "image": ["a.png"]})
-    assert made["images"] == ["a.png"]
-    assert made["prompt"][0]["content"].startswith("What is it? You FIRST think")
-    assert "not run at this size" in script["__doc__"]
+    recipe = load("ares/qwen25_vl_7b")
+    args = build_args(recipe, tmp_path)
+    assert (args.weight_decay, args.beta) == (1e-2, 0.0)
+    assert args.vllm_max_model_length == args.max_completion_length + 4096
+    assert (recipe.data.image, recipe.data.max_prompt_tokens) == ("image", 4096)
+    row = ROWS[recipe.data.name]
+    maker = row_maker(list(row), recipe.data.sources[0], recipe.data.style, blank_answers=False)
+    (message,) = maker.prompt(row, 1)
+    assert isinstance(message, dict)
+    picture, text = message["content"]
+    assert picture == {"type": "image"}
+    assert text["text"].startswith("What is 1+1? You FIRST think")
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "sampling", "length", "rule"),
+    [
+        (
+            "cautious_llama31_8b",
+            "meta-llama/Llama-3.1-8B-Instruct",
+            (0.6, 0.9, 5),
+            1024,
+            Cautious(min_entropy=0.01, max_entropy=1.5, max_trials=10),
+        ),
+        (
+            "swi_reasoning_qwen3_8b",
+            "Qwen/Qwen3-8B",
+            (0.6, 0.95, 1),
+            32768,
+            SwiReasoning(window=512, alpha=1.0, beta=0.7, first_share=0.1, first="\\n"),
+        ),
+    ],
+)
+def test_evaluations_have_the_released_numbers(
+    name: str, model: str, sampling: tuple[float, float, int], length: int, rule: DecodingRule
+) -> None:
+    recipe = load(f"decoding/{name}")
+    evaluation = recipe.evaluation
+    assert evaluation is not None
+    assert evaluation.decoding is not None
+    assert recipe.model.name == model
+    assert (evaluation.temperature, evaluation.top_p, evaluation.samples) == sampling
+    assert recipe.trainer["max_completion_length"] == length
+    assert evaluation.decoding.rule == rule
+    assert evaluation.problems == 0
+    section = evaluation.sets["math500"].data
+    row = {"question": "What is 1+1?", "answer": "2"}
+    maker = row_maker(list(row), section.sources[0], section.style, blank_answers=False)
+    (message,) = maker.prompt(row)
+    assert isinstance(message, dict)
+    assert message["content"].count("What is 1+1?") == 1
+    text = (RECIPES / "decoding" / f"{name}.yaml").read_text()
+    assert f"-m rlent eval recipes/decoding/{name}.yaml\n" in text
+    assert "not run at this size" in text

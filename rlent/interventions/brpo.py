@@ -22,6 +22,7 @@ not be scored counts as 0 and has advantage 0. The two halves of the released GR
     rollout: {budgets: {levels: [2000, 4000, 6000, 8000], summaries: 4}}
     interventions:
       - brpo: {prior: uniform}
+    trainer: {max_completion_length: 8192}
 """
 
 from collections.abc import Sequence

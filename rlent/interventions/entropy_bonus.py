@@ -42,6 +42,7 @@ class EntropyBonus(Intervention):
     paper: ClassVar[str] = "A3C, arXiv 1602.01783"
     writes: ClassVar[frozenset[str]] = frozenset({"penalty"})
     reads: ClassVar[frozenset[str]] = frozenset({"select"})
+    in_place_of: ClassVar[frozenset[str]] = frozenset({"entropy_coef"})
 
     weight: float = 0.001
     """Loss per nat; the default is what verl once had for all of its users."""

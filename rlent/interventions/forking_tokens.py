@@ -51,6 +51,7 @@ class ForkingTokens(Intervention):
     name: ClassVar[str] = "forking_tokens"
     paper: ClassVar[str] = "Beyond the 80/20 Rule, arXiv 2506.01939"
     writes: ClassVar[frozenset[str]] = frozenset({"select", "count"})
+    in_place_of: ClassVar[frozenset[str]] = frozenset({"top_entropy_quantile"})
 
     fraction: float = 0.2
     """Share of tokens kept, in (0, 1]: exactly ``ceil(fraction * N)`` of the scope's N tokens."""

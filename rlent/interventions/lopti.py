@@ -11,8 +11,9 @@ what the first has done to them: ``pi_old`` stays the generating policy's. Both 
 tokens. Checked against the released code (``rlent conformance``); of the paper, only second-hand accounts were read. In
 the released code a negative ``eta`` turns the order round, which is ``first: likely`` here.
 
-Needs exactly two passes over a generation batch, each of whole optimiser steps. An evaluation sees all tokens. Recipe,
-with the paper's other half::
+Needs exactly two passes over a generation batch, each of whole optimiser steps. An evaluation sees all tokens.
+
+Recipe, with the paper's other half::
 
     trainer: {num_iterations: 2}
     interventions:

@@ -5,7 +5,7 @@ Zuo et al., "TTRL: Test-Time Reinforcement Learning", arXiv 2504.16084; the rewa
     y* = most frequent answer of the group        r_i = 1[answer_i = y*]
 
 The vote itself, its ties and its unparsable answers are ``rlent_rewards.vote``. TTRL's released code counts texts, lets
-completions without an answer win, votes with 64 completions and trains on the first 32 of them::
+completions without an answer win, votes with 64 completions and trains on the first 32 of them. Recipe, as released::
 
     trainer: {num_generations: 64}
     interventions:

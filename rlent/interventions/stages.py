@@ -52,6 +52,7 @@ NEEDS: dict[str, str] = {
     "prompts": "the tokens of every prompt",
     "prompt_logp": "the log-probability of every prompt token under the current policy, with its gradient",
     "token_clipping": "the clipped surrogate, with one ratio for each token",
+    "plain_clipping": "the clipped surrogate, with one ratio for each token and no dual clip",
     "whole_groups": "all completions of a prompt on one rank",
     "several_updates": "more than one optimiser step per generation batch",
     "two_passes": "two passes over every generation batch, each of whole optimiser steps",
@@ -97,6 +98,8 @@ class Intervention:
     """Those of them that it replaces without regard to their earlier value."""
     reads: ClassVar[frozenset[str]] = frozenset()
     """Fields of ``Signal`` that it looks at without changing them: who changes them must be listed before it."""
+    in_place_of: ClassVar[frozenset[str]] = frozenset()
+    """TRL's options of the same effect, which are refused and name it as the remedy."""
 
     @property
     def needs(self) -> frozenset[str]:

@@ -4,15 +4,24 @@ import ast
 import inspect
 import json
 import textwrap
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from typing import Any
 
 from rlent.errors import ConfigError
 from rlent.interventions import NEEDS, TABLE, Intervention, chain, implemented_stages
+from rlent.losses import TABLE as LOSSES
+from rlent.losses import Loss
+from rlent.rollout.decoding import TABLE as DECODING
+from rlent.rollout.decoding import DecodingRule
+from rlent.rollout.forking import TABLE as FORKING
+from rlent.surrogates import SURROGATES, Surrogate
 
 HEAD = """# Interventions
 
-Everything that a recipe can list under `interventions`. Made by `rlent interventions --markdown` from the files of
-`rlent/interventions`, whose docstrings say what was read, what is second-hand and where paper and code differ.
+Everything that a recipe can list under `interventions`, and behind it what it can name as a surrogate, a loss over
+given answers, a decoding rule or a forking rule. Made by `rlent interventions --markdown` from the files of their
+tables, whose docstrings say what was read, what is second-hand and where paper and code differ.
 """
 
 COMPOSITION = """## Which compose
@@ -23,6 +32,58 @@ has already read; list it before the row. Where the other order is free, use tha
 """
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Others:
+    """Another table than that of the interventions."""
+
+    title: str
+    key: str
+    """Where a recipe names an entry, and the page on all of them."""
+    table: dict[str, type[Any]]
+    said: Callable[[Any], str]
+    """The line on an entry between its first sentence and its options; empty for none."""
+
+
+def _of_surrogate(cls: type[Surrogate]) -> str:
+    return f"Reads: {_names(sorted(cls.reads))}."
+
+
+def _of_loss(cls: type[Loss]) -> str:
+    return f"Over {cls.reads}."
+
+
+def _of_decoding(cls: type[DecodingRule]) -> str:
+    return f"In training: {_yes(cls.trains)}. In evaluations: {_yes(cls.evaluates)}."
+
+
+OTHERS = (
+    _Others(
+        title="Surrogates",
+        key="`trainer.surrogate`, [surrogates.md](surrogates.md)",
+        table=dict(SURROGATES),
+        said=_of_surrogate,
+    ),
+    _Others(
+        title="Losses over given answers",
+        key="`loss`, [supervised.md](supervised.md)",
+        table=dict(LOSSES),
+        said=_of_loss,
+    ),
+    _Others(
+        title="Decoding rules",
+        key="`rollout.decoding` and `evaluation.decoding`, [decoding.md](decoding.md)",
+        table=dict(DECODING),
+        said=_of_decoding,
+    ),
+    _Others(
+        title="Forking rules",
+        key="`rollout.branching`, [decoding.md](decoding.md)",
+        table=dict(FORKING),
+        said=lambda _: "",
+    ),
+)
+
+
 def page() -> str:
     """The whole page."""
     parts = [
@@ -31,32 +92,55 @@ def page() -> str:
         COMPOSITION,
         _composition(),
         _needs(),
+        *(part for others in OTHERS for part in _others(others)),
     ]
     return "\n".join(parts)
 
 
 def _section(cls: type[Intervention]) -> str:
     default = cls()
-    lines = [
-        f"## {cls.name}",
-        "",
-        f"{inspect.cleandoc(cls.__doc__ or '').splitlines()[0]} {cls.paper}.",
-        "",
+    said = (
         f"Stages: {_names(implemented_stages(default))}. Needs: {_names(sorted(default.needs))}. "
-        f"Writes: {_names(sorted(cls.writes))}.",
+        f"Writes: {_names(sorted(cls.writes))}."
+    )
+    return _entry("##", cls, said)
+
+
+def _others(others: _Others) -> Iterator[str]:
+    yield f"## {others.title}\n\nUnder {others.key}.\n"
+    for cls in others.table.values():
+        yield _entry("###", cls, others.said(cls))
+
+
+def _entry(level: str, cls: Any, said: str) -> str:
+    lines = [
+        f"{level} {cls.name}",
         "",
-        "| option | default | |",
-        "|---|---|---|",
+        f"{inspect.cleandoc(cls.__doc__).splitlines()[0]} {cls.paper}.",
+        "",
     ]
-    documented = _field_docs(cls)
-    for field in fields(cls):
-        value = getattr(default, field.name)
-        lines.append(f"| `{field.name}` | `{_yaml(value)}` | {documented[field.name]} |")
-    return "\n".join([*lines, ""])
+    lines += [said, ""] if said else []
+    options = fields(cls)
+    if options:
+        documented = _field_docs(cls)
+        lines += ["| option | default | |", "|---|---|---|"]
+        lines += [
+            f"| `{each.name}` | {_default(each)} | {documented[each.name]} |" for each in options
+        ]
+        lines += [""]
+    return "\n".join(lines)
 
 
-def _yaml(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+def _default(field: Field[Any]) -> str:
+    if field.default is MISSING:
+        return "required"
+    value = field.default
+    plain = isinstance(value, str) and value.isprintable()
+    return f"`{value if plain else json.dumps(value)}`"
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
 
 
 def _field_docs(cls: type) -> dict[str, str]:

@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING, Any, Literal
 from trl.trainer.grpo_config import GRPOConfig
 
 from rlent.errors import ConfigError
+from rlent.interventions import TABLE
 from rlent.objective import LOSS_TYPES
 from rlent.rollout import Budgets
 from rlent.trainer.losses import as_entry, ratio_bounds, refuse_unread, surrogate_of
 
 OWNED: dict[str, str] = {
-    "top_entropy_quantile": "use the intervention forking_tokens: {fraction: ...}; its denominator is a choice",
-    "entropy_coef": "an entropy bonus is an intervention's penalty; TRL's would act on tokens that others deselect",
-    "use_adaptive_entropy": "an entropy controller is an intervention with state; TRL's would not see the others",
+    "top_entropy_quantile": "its denominator is a choice",
+    "entropy_coef": "TRL's would act on tokens that others deselect",
+    "use_adaptive_entropy": "TRL's would not see the others",
     "use_liger_kernel": "remove it: the token head of rlent_kernels takes the place of Liger's",
     "cast_lm_head_to_fp32": "remove it: log-probabilities and entropies are float32 always",
 }
-"""TRL options that are refused unless they have TRL's default, and what to do in place of them."""
+"""TRL options that are refused unless they have TRL's default, and what to do in place of them, or why an intervention
+is in place of them."""
 
 
 @dataclass
@@ -46,14 +48,14 @@ class EntropyGRPOConfig(GRPOConfig):
         default=None,
         metadata={
             "help": "What tokens are drawn from beyond temperature and truncation, by rlent's engine alone: one rule "
-            "of `rlent.rollout.decoding` with its options, as in `{'typical': {'mass': 0.95}}`."
+            "of `rlent.rollout.decoding` by its name, as in `{name: {option: value}}`."
         },
     )
     branching: dict[str, Any] | None = field(
         default=None,
         metadata={
             "help": "How a prompt's completions fork in training, by rlent's engine alone: one rule of "
-            "`rlent.rollout.forking` with its options, as in `{'critical_token': {'n1': 4, 'n2': 3}}`."
+            "`rlent.rollout.forking` by its name, as in `{name: {option: value}}`."
         },
     )
     budgets: dict[str, Any] | None = field(
@@ -110,13 +112,13 @@ class EntropyGRPOConfig(GRPOConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         defaults = {option.name: option.default for option in fields(self)}
-        for name, remedy in OWNED.items():
+        for name in OWNED:
             if getattr(self, name) != defaults[name]:
                 raise ConfigError(
                     "this option of TRL is not used by rlent",
                     key=f"trainer.{name}",
                     given=getattr(self, name),
-                    remedy=remedy,
+                    remedy=_remedy(name),
                 )
         self._check_surrogate()
         self._check_budgets()
@@ -208,6 +210,13 @@ class EntropyGRPOConfig(GRPOConfig):
         """Optimiser steps after which no generation batch is left half used: a checkpoint loses nothing there."""
         micro_batches = self.steps_per_generation * self.num_iterations
         return micro_batches // gcd(micro_batches, self.gradient_accumulation_steps)
+
+
+def _remedy(option: str) -> str:
+    """What to do in place of an option that is refused."""
+    owners = [name for name, cls in TABLE.items() if option in cls.in_place_of]
+    use = f"use the intervention {' or '.join(owners)}: " if owners else ""
+    return f"{use}{OWNED[option]}"
 
 
 def own_config(args: GRPOConfig | None) -> EntropyGRPOConfig:

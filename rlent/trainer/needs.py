@@ -126,6 +126,9 @@ def _unmet(args: EntropyGRPOConfig) -> dict[str, str]:
         unmet["token_clipping"] = (
             "set trainer.loss_type to one of grpo, dapo, dr_grpo, bnpo, luspo, with importance_sampling_level: token"
         )
+        unmet["plain_clipping"] = f"{unmet['token_clipping']}, and no delta"
+    elif surrogate.dual_clip is not None:
+        unmet["plain_clipping"] = "remove trainer.delta, or dual_clip under trainer.surrogate"
     rows = args.per_device_train_batch_size * args.steps_per_generation
     if rows % args.num_generations != 0:
         unmet["whole_groups"] = (

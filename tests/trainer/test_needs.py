@@ -60,6 +60,8 @@ def args(tmp_path: Path, **options: Any) -> EntropyGRPOConfig:
             {"importance_sampling_level": "sequence"},
             {"importance_sampling_level": "token"},
         ),
+        ("plain_clipping", {"loss_type": "sapo"}, {"loss_type": "grpo"}),
+        ("plain_clipping", {"delta": 2.0}, {"delta": None}),
         ("several_updates", {"gradient_accumulation_steps": 2}, {"steps_per_generation": 4}),
         (
             "whole_groups",
@@ -115,15 +117,26 @@ def test_rewards_need_the_sum_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "value"),
-    [("top_entropy_quantile", 0.2), ("entropy_coef", 0.01), ("use_adaptive_entropy", True)],
+    ("option", "value", "remedy"),
+    [
+        (
+            "top_entropy_quantile",
+            0.2,
+            "use the intervention forking_tokens: its denominator is a choice",
+        ),
+        ("entropy_coef", 0.01, "use the intervention entropy_bonus: "),
+        ("use_adaptive_entropy", True, "use the intervention adaptive_entropy: "),
+        ("cast_lm_head_to_fp32", True, "remove it: "),
+    ],
 )
 def test_options_that_interventions_own_are_refused_in_python_too(
-    tmp_path: Path, option: str, value: Any
+    tmp_path: Path, option: str, value: Any, remedy: str
 ) -> None:
     with pytest.raises(ConfigError) as raised:
         args(tmp_path, **{option: value})
     assert raised.value.key == f"trainer.{option}"
+    assert raised.value.remedy is not None
+    assert raised.value.remedy.startswith(remedy)
 
 
 def test_trainer_takes_objects_and_mappings(tiny_folder: Path, tmp_path: Path) -> None:
