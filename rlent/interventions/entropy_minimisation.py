@@ -13,10 +13,15 @@ are in ``recipes/entropy_minimisation``: a single prompt, repeated, samples and 
 and a repetition penalty of 1.15, which shape the samples and not the loss, a learning rate of 2e-5, and the best
 results at about the tenth update. ``rlent select`` finds the prompt: the paper's is the one whose pass@k varies most.
 
-The released code reads the distributions one place too late: that of the first token is left out, and that after the
-last token is in the loss; with prompts of unequal length, some distributions inside prompts are too. The last of these
-has no token, so that rlent does not compute it, and there is no ``as_released``. The code averages over each
-micro-batch, which is ``trainer.loss_type: bnpo``; the other loss types average as they do everything. Recipe::
+The released code reads the distributions one place too late::
+
+    L = sum_t H_{t+1} / N_tok
+
+so that the one that the first token was drawn from is left out, and the one behind the last token, from which nothing
+is drawn, is in the loss. ``as_released: true`` does so too; it costs one more row of the head for each completion. With
+prompts of unequal length the code also takes some places inside prompts for tokens, which a single prompt never shows
+and rlent does not do. It averages over each micro-batch, which is ``trainer.loss_type: bnpo``; the other loss types
+average as they do everything. Recipe::
 
     interventions:
       - entropy_minimisation
@@ -30,9 +35,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rlent.distributions import Statistic
 from rlent.interventions.stages import Intervention, Mean, Metrics
 from rlent.numerics import fill
 from rlent.types import Rollouts, Selection, Signal, Tokens
+
+_BEHIND = Statistic("next_entropy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +54,8 @@ class EntropyMinimisation(Intervention):
 
     weight: float = 1.0
     """Loss per nat; 0 leaves the policy's loss as it is."""
+    as_released: bool = False
+    """The released code: at every token, the entropy of the distribution behind it."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.weight < math.inf:
@@ -57,7 +67,11 @@ class EntropyMinimisation(Intervention):
 
     @property
     def needs(self) -> frozenset[str]:
-        return frozenset({"entropy_grad"})
+        return frozenset({"statistics" if self.as_released else "entropy_grad"})
+
+    @property
+    def statistics(self) -> frozenset[Statistic]:
+        return frozenset({_BEHIND} if self.as_released else ())
 
     def on_rewards(self, rollouts: Rollouts) -> tuple[Float[Tensor, " n"], Metrics]:
         """Rewards of 0. What listed rewards say is logged under their names."""
@@ -71,10 +85,9 @@ class EntropyMinimisation(Intervention):
         return replace(selection, select=torch.zeros_like(selection.select)), {}
 
     def on_tokens(self, tokens: Tokens, signal: Signal) -> tuple[Signal, Metrics]:
-        metrics = {
-            "entropy": Mean(fill(tokens.entropy.detach(), tokens.mask).sum(), tokens.mask.sum())
-        }
+        read = tokens.statistics[_BEHIND] if self.as_released else tokens.entropy
+        entropy = fill(read, tokens.mask)
+        metrics = {"entropy": Mean(entropy.detach().sum(), tokens.mask.sum())}
         if self.weight == 0:
             return signal, metrics
-        penalty = signal.penalty + self.weight * fill(tokens.entropy, tokens.mask)
-        return replace(signal, penalty=penalty), metrics
+        return replace(signal, penalty=signal.penalty + self.weight * entropy), metrics

@@ -95,7 +95,7 @@ def install_token_head(model: PreTrainedModel, temperature: float, impl: str = "
                 statistics=statistics,
                 **options,
             ),
-            hidden[:, :-1],
+            hidden,
         )
         return TokenOutput(
             log_probs=log_probs,
@@ -136,8 +136,15 @@ def _scores(
     impl: str,
     **transform: Any,
 ) -> tuple[Any, ...]:
-    """Log-probability and entropy of each target, its divergence from a reference, and what else is asked for."""
-    stats, further = head_statistics(head, hidden, targets, statistics, impl=impl, **transform)
+    """Log-probability and entropy of each target, its divergence from a reference, and what else is asked for.
+
+    Args:
+        hidden: [b t d], of which the last place predicts no target.
+    """
+    hidden, behind = hidden[:, :-1], hidden[:, 1:]
+    stats, further = head_statistics(
+        head, hidden, targets, statistics, behind=behind, impl=impl, **transform
+    )
     ref_kl = None
     if reference is not None:
         ref_kl = token_kl(

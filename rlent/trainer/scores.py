@@ -1,5 +1,6 @@
 """Scores of rejected tokens, computed once before training, and their way into the batches."""
 
+import gc
 from dataclasses import fields
 from typing import Any
 
@@ -11,7 +12,7 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from rlent.losses import ScoredLoss
 from rlent.trainer.loss_trainer import labels_of, tokens_of
-from rlent.trainer.teachers import fixed_head, load_teacher, transform_of
+from rlent.trainer.teachers import fixed_head, forget_teacher, load_teacher, transform_of
 
 COLUMN = "rejected_scores"
 
@@ -35,35 +36,57 @@ class ScoreCollator(DataCollatorForPreference):
 
 def with_scores(trainer: Any, loss: ScoredLoss) -> Dataset:
     """The trainer's rows with the score of every rejected token; each rank computes those of some rows."""
+    rows = trainer.train_dataset
+    everything = dict(gather_object(_own_scores(trainer, loss)))
+    # Models hold themselves in cycles, and their memory is wanted now.
+    gc.collect()
+    return rows.add_column(COLUMN, [everything[i] for i in range(len(rows))])
+
+
+def _own_scores(trainer: Any, loss: ScoredLoss) -> list[tuple[int, list[float]]]:
+    """Place of each row that this rank scores, and its scores."""
     accelerator, rows = trainer.accelerator, trainer.train_dataset
     policy = trainer._transformers_model(trainer.model)
     models = {
-        role: load_teacher(name, f"loss.{loss.name}.{role}", policy, accelerator.device)
+        role: load_teacher(name, f"loss.{loss.name}.{role}", policy, accelerator)
         for role, name in loss.scorers.items()
     }
-    own = range(accelerator.process_index, len(rows), accelerator.num_processes)
+    own = _own_places(accelerator.process_index, accelerator.num_processes, len(rows))
     size = trainer.args.per_device_train_batch_size
-    scored: list[tuple[int, list[float]]] = []
+    scored = []
     for start in range(0, len(own), size):
         places = own[start : start + size]
         batch = _rejected_rows(trainer.data_collator([rows[i] for i in places]))
         batch = {name: values.to(accelerator.device) for name, values in batch.items()}
         with accelerator.autocast():
-            scores = _scores(loss, models, batch, transform_of(policy))
+            scores = _scores(trainer, loss, models, batch)
         targets = labels_of(batch, batch["completion_mask"])[:, 1:]
         if loss.leaves_end_out:
             scores = scores.masked_fill(targets == trainer.processing_class.eos_token_id, 0.0)
         for place, row, mask in zip(places, scores, targets >= 0, strict=True):
             scored.append((place, row[mask].tolist()))
-    everything = dict(gather_object(scored))
-    return rows.add_column(COLUMN, [everything[i] for i in range(len(rows))])
+    for model in models.values():
+        forget_teacher(model, accelerator)
+    return scored
+
+
+def _own_places(rank: int, ranks: int, rows: int) -> list[int]:
+    """The rows that a rank scores, as many on every rank: models in parts are put together by all ranks at once.
+
+    Where the rows do not go up, some ranks score one of the first again.
+    """
+    return [place % rows for place in range(rank, -(-rows // ranks) * ranks, ranks)]
 
 
 def _scores(
-    loss: ScoredLoss, models: dict[str, Any], batch: dict[str, Tensor], transform: Any
+    trainer: Any, loss: ScoredLoss, models: dict[str, Any], batch: dict[str, Tensor]
 ) -> Tensor:
     tokens = tokens_of(batch)
-    fixed = {role: fixed_head(model, model, tokens) for role, model in models.items()}
+    fixed = {
+        role: fixed_head(model, trainer._transformers_model(model), tokens)
+        for role, model in models.items()
+    }
+    transform = transform_of(trainer._transformers_model(trainer.model))
     return loss.score(fixed, labels_of(batch, batch["completion_mask"])[:, 1:], transform)
 
 

@@ -10,10 +10,14 @@ import pytest
 import torch
 
 from rlent.aggregate import Step
-from rlent.interventions import EdgeGRPO, chain
+from rlent.errors import ConfigError
+from rlent.interventions import ClipHigher, EdgeGRPO, Mean, chain
 from rlent.objective import build_objective
+from rlent.reduce import LOCAL, Reduce
+from rlent.types import Tokens
 from tests.interventions.examples import make_rollouts, make_signal, make_tokens
-from tests.laws.pipeline import number
+from tests.laws.pipeline import number, rows
+from tests.ranks import on_ranks
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "cases"
 
@@ -94,6 +98,87 @@ def test_the_loss_is_the_recorded_one_of_the_clean_formula(case: int, loss_type:
     assert loss.item() != pytest.approx(entries["outputs"]["loss"]["data"], rel=1e-2)
 
 
+def released_by_loops(
+    tokens: Tokens, advantage: torch.Tensor, weight: torch.Tensor, low: float, high: float
+) -> tuple[float, list[list[float]], list[list[float]]]:
+    """Loss over the tokens of the micro-batch, and its gradients by log-probability and by entropy."""
+    rows, length = tokens.mask.shape
+    places = [tokens.mask[row].nonzero().flatten().tolist() for row in range(rows)]
+    means = [
+        sum(tokens.entropy[row, t].item() for t in own) / len(own) if own else math.nan
+        for row, own in enumerate(places)
+    ]
+    counted = [mean for mean in means if not math.isnan(mean)]
+    total = sum(map(len, places))
+    loss = 0.0
+    by_logp, by_entropy = ([[0.0] * length for _ in range(rows)] for _ in range(2))
+    for row, own in enumerate(places):
+        if not own:
+            continue
+        scaled = advantage[row, 0].item() * sum(counted) / len(counted) / means[row]
+        of_row = 0.0
+        for t in own:
+            ratio = math.exp(tokens.logp[row, t].item() - tokens.old_logp[row, t].item())
+            clipped = min(max(ratio, low), high)
+            share = weight[row, t].item() / total
+            of_row -= share * min(ratio * scaled, clipped * scaled)
+            if ratio * scaled <= clipped * scaled:
+                by_logp[row][t] = -share * ratio * scaled
+        loss += of_row
+        for t in own:
+            by_entropy[row][t] = -of_row / means[row] / len(own)
+    return loss, by_logp, by_entropy
+
+
+def test_the_released_form_by_plain_loops() -> None:
+    """Rows of several prompts, one of them empty, weights, and ratios on either side of the bounds."""
+    tokens = make_tokens(rows=6, length=5, drift=0.5)
+    mask = tokens.mask.clone()
+    mask[2] = False
+    tokens = replace(tokens, mask=mask)
+    plain = make_signal(tokens)
+    weight = torch.rand(6, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    plain = replace(plain, weight=weight)
+    signal, metrics = EdgeGRPO(as_released=True).on_tokens(tokens, plain)
+    step = Step(micro_batches=1, tokens=mask.sum(), max_length=12)
+    loss = build_objective("bnpo")(tokens, signal, counted=step, everything=step)
+    given = torch.autograd.grad(loss, [tokens.logp, tokens.entropy])
+    expected, *gradients = released_by_loops(tokens, plain.advantage, weight, 0.8, 1.28)
+    assert loss.item() == pytest.approx(expected, rel=1e-12)
+    for found, wanted in zip(given, gradients, strict=True):
+        assert torch.allclose(found, torch.tensor(wanted, dtype=found.dtype), rtol=1e-9, atol=1e-12)
+    assert isinstance(metrics["factor"], Mean)
+    assert int(metrics["factor"].count) == 5
+
+
+def test_the_released_form_compares_the_micro_batches_of_all_ranks() -> None:
+    tokens = make_tokens(rows=6, length=5)
+    signal = make_signal(tokens)
+
+    def scaled(part: slice, reduce: Reduce) -> torch.Tensor:
+        mine = replace(rows(tokens, part), reduce=reduce)
+        return EdgeGRPO(as_released=True).on_tokens(mine, rows(signal, part))[0].advantage
+
+    (whole,) = on_ranks([slice(None)], scaled)
+    parts = on_ranks([slice(0, 2), slice(2, 6)], scaled)
+    torch.testing.assert_close(torch.cat(parts), whole)
+    assert not torch.allclose(scaled(slice(0, 2), LOCAL), whole[:2])
+
+
+def test_what_the_released_gradient_is_computed_from_is_not_changed_later() -> None:
+    with pytest.raises(ConfigError, match="changes 'clip_high'"):
+        chain([EdgeGRPO(as_released=True), ClipHigher()])
+    chain([ClipHigher(), EdgeGRPO(as_released=True)])
+    chain([EdgeGRPO(), ClipHigher()])
+    assert chain([EdgeGRPO(as_released=True)]).reads_idle_rollouts
+    assert not chain([EdgeGRPO()]).reads_idle_rollouts
+
+
+def test_the_released_form_has_no_power() -> None:
+    with pytest.raises(ValueError, match=r"power: 1\.0, but power: 0\.5"):
+        EdgeGRPO(power=0.5, as_released=True)
+
+
 @pytest.mark.parametrize("power", [-1.0, math.inf, math.nan])
 def test_edge_grpo_refuses(power: Any) -> None:
     with pytest.raises(ValueError, match="power"):
@@ -102,3 +187,4 @@ def test_edge_grpo_refuses(power: Any) -> None:
 
 def test_needs() -> None:
     assert EdgeGRPO().needs == {"old_entropy", "whole_groups"}
+    assert EdgeGRPO(as_released=True).needs == {"entropy_grad", "plain_clipping"}

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from rlent.aggregate import Step
+from rlent.distributions import Statistic
 from rlent.interventions import EntropyMinimisation, chain
 from rlent.objective import build_objective
 from tests.interventions.examples import make_rollouts, make_tokens
 from tests.laws.pipeline import number, run_chain
 
+BEHIND = Statistic("next_entropy")
 GOLDEN = Path(__file__).parents[1] / "golden" / "cases"
 
 
@@ -45,6 +47,38 @@ def test_the_loss_is_the_recorded_one_of_the_aligned_form(case: int) -> None:
     )
     assert loss.item() == pytest.approx(expected, rel=1e-9)
     assert number(metrics["entropy_minimisation/entropy"]) == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_released_form_reads_the_distribution_behind_each_token() -> None:
+    """A response of T tokens: the entropies of places 2 to T, and that of the place behind the last token."""
+    g = torch.Generator().manual_seed(4)
+    logits = torch.randn(2, 6, 9, generator=g, dtype=torch.float64, requires_grad=True)
+    lengths = (5, 3)
+    mask = torch.arange(5).expand(2, 5) < torch.tensor(lengths).unsqueeze(1)
+    logp = logits.log_softmax(-1)
+    entropy = -(logp.exp() * logp).sum(-1)
+    behind = torch.where(mask, entropy[:, 1:], math.nan)
+    tokens = make_tokens(*mask.shape, mask=mask)
+    tokens = replace(tokens, entropy=tokens.entropy.detach(), statistics={BEHIND: behind})
+    signal, metrics = run_chain(chain([EntropyMinimisation(as_released=True)]), tokens)
+    step = Step(micro_batches=1, tokens=mask.sum(), max_length=12)
+    loss = build_objective("bnpo")(tokens, signal, counted=step, everything=step)
+    (gradient,) = torch.autograd.grad(loss, logits)
+
+    expected = torch.zeros((), dtype=torch.float64)
+    for row, length in enumerate(lengths):
+        for place in range(1, length + 1):
+            weights = [math.exp(value) for value in logits[row, place].tolist()]
+            shares = [weight / sum(weights) for weight in weights]
+            mean = -sum(share * math.log(share) for share in shares)
+            expected += mean / 8
+            for word, share in enumerate(shares):
+                slope = -share * (math.log(share) + mean) / 8
+                assert gradient[row, place, word].item() == pytest.approx(slope, abs=1e-12)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-12)
+    assert number(metrics["entropy_minimisation/entropy"]) == pytest.approx(expected.item())
+    assert (gradient[:, 0] == 0).all()
+    assert (gradient[1, 4:] == 0).all()
 
 
 @pytest.mark.parametrize("loss_type", ["bnpo", "dapo", "grpo"])
@@ -79,3 +113,6 @@ def test_entropy_minimisation_refuses(weight: float) -> None:
 
 def test_needs() -> None:
     assert EntropyMinimisation().needs == {"entropy_grad"}
+    assert EntropyMinimisation(as_released=True).needs == {"statistics"}
+    assert EntropyMinimisation(as_released=True).statistics == {BEHIND}
+    assert not EntropyMinimisation().statistics

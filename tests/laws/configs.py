@@ -121,10 +121,15 @@ CONFIGS: dict[str, list[Intervention]] = {
     "erc": [ERC(), ERC(low=0.0, high=1.5)],
     "archer": [
         Archer(),
+        Archer(epsilon_low_entropy=(0.2, 0.28), epsilon_high_entropy=(0.0, 2.0)),
         Archer(epsilon_high_entropy=None, kl_high_entropy=0.1, as_released=True),
     ],
-    "aspo": [ASPO(), ASPO(invert=False, cap=1.5, epsilon_low_entropy=None)],
-    "dcpo_clip": [DCPOClip(), DCPOClip(epsilon_low=None, cap=2.0)],
+    "aspo": [
+        ASPO(),
+        ASPO(invert=False, cap=1.5, epsilon_low_entropy=None),
+        ASPO(epsilon_low_entropy=(0.1, 0.3), epsilon_high_entropy=(0.3, 5.0)),
+    ],
+    "dcpo_clip": [DCPOClip(), DCPOClip(epsilon_low=None, cap=2.0), DCPOClip(as_released=True)],
     "bapo": [
         BAPO(),
         BAPO(target=0.9, low=None),
@@ -140,8 +145,14 @@ CONFIGS: dict[str, list[Intervention]] = {
     "lopti": [Lopti(), Lopti(first="likely", threshold=0.2)],
     "steer": [
         Steer(),
+        Steer(estimator="exact", shape="linear", max_weight=1.2),
+        Steer(estimator="released"),
+        Steer(scope="group", shape="linear", min_weight=0.2),
+        Steer(scope="sequence", estimator="exact"),
+        Steer(scope="rank"),
+        Steer(scope="micro_batch", shape="linear", max_weight=1.2),
         Steer(as_released=True),
-        Steer(shape="linear", max_weight=1.2),
+        Steer(as_released=True, shape="linear"),
     ],
     "ares_reward": [
         AresReward(),
@@ -156,15 +167,25 @@ CONFIGS: dict[str, list[Intervention]] = {
         AresKL(as_released=True),
     ],
     "entropy_advantage": [EntropyAdvantage()],
-    "edge_grpo": [EdgeGRPO()],
-    "w_reinforce": [WReinforce(), WReinforce(positive=None, reward="right")],
+    "edge_grpo": [EdgeGRPO(), EdgeGRPO(as_released=True)],
+    "w_reinforce": [
+        WReinforce(),
+        WReinforce(positive=None, reward="right"),
+        WReinforce(positive=0.0, zero_weight="drop"),
+        WReinforce(positive=1.0, negative=0.0, zero_weight="drop"),
+    ],
     "entropy_bonus": [EntropyBonus(), EntropyBonus(weight=0.1, tokens="selected")],
-    "adaptive_entropy": [AdaptiveEntropy(), AdaptiveEntropy(initial=0.003, tokens="selected")],
+    "adaptive_entropy": [
+        AdaptiveEntropy(),
+        AdaptiveEntropy(initial=0.003, tokens="selected"),
+        AdaptiveEntropy(initial=0.003, as_released="skywork"),
+        AdaptiveEntropy(initial=0.003, as_released="trl"),
+    ],
     "hapo": [HAPO(), HAPO(pivot=0.5, clip=0.5), HAPO(advantage=0.0, as_released=True)],
     "hapo_advantage": [HAPOAdvantage(), HAPOAdvantage(scale="none", limit=0.4)],
     "dcpo_advantage": [DCPOAdvantage(), DCPOAdvantage(scale="none")],
     "rent": [RENT(), RENT(without_answer=-7.0)],
-    "empo": [EMPO(), EMPO(count="text", low=0.1, high=0.6)],
+    "empo": [EMPO(), EMPO(count="text", low=0.1, high=0.6), EMPO(unparsed="share")],
     "passk_advantage": [PassKAdvantage(k=2), PassKAdvantage(k=1, reward="right")],
     "quantile_advantage": [QuantileAdvantage(), QuantileAdvantage(quantile=0.7, scale="none")],
     "trajectory_gtpo": [
@@ -178,7 +199,11 @@ CONFIGS: dict[str, list[Intervention]] = {
         Entrocraft(lower=(2.0, 2.0), upper=None, shape="cosine"),
         Entrocraft(lower=None, upper=(0.1, 0.1), reward="right"),
     ],
-    "entropy_minimisation": [EntropyMinimisation(), EntropyMinimisation(weight=0.1)],
+    "entropy_minimisation": [
+        EntropyMinimisation(),
+        EntropyMinimisation(weight=0.1),
+        EntropyMinimisation(as_released=True),
+    ],
 }
 CONFIGS |= {name: [cls()] for name, cls in TABLE.items() if name not in CONFIGS}
 
@@ -189,8 +214,10 @@ def of_a_micro_batch(config: Intervention) -> bool:
     """Takes a statistic of one micro-batch, so that the split matters."""
     if getattr(config, "scope", "global") in ("micro_batch", "rank"):
         return True
-    return isinstance(config, BAPO | HAPO | Steer) or (
-        isinstance(config, Archer) and config.as_released
+    if isinstance(config, AdaptiveEntropy):
+        return config.as_released == "trl"
+    return isinstance(config, BAPO | HAPO) or (
+        isinstance(config, Archer | EdgeGRPO) and config.as_released
     )
 
 

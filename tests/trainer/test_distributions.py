@@ -28,6 +28,7 @@ ASKED = frozenset(
         Statistic("clamped_entropy", 0.3),
         Statistic("is_top1"),
         Statistic("mean_top_log_prob", 3),
+        Statistic("next_entropy"),
     }
 )
 TEMPERATURE = 0.7
@@ -67,17 +68,17 @@ class Witness(Intervention):
 
 
 def logits(trainer: Any, rollouts: Rollouts) -> Tensor:
-    """Of every token [n t v], float64, divided by the temperature; prompts are padded on the left."""
+    """Of every token, and behind the last [n t+1 v], float64, by the temperature; prompts are padded on the left."""
     ids = torch.cat([rollouts.prompt_ids, rollouts.completion_ids], dim=1)
     attended = torch.cat([rollouts.prompt_ids != 0, rollouts.mask], dim=1)
     width = rollouts.mask.size(1)
     with torch.no_grad():
         raw = trainer.model(input_ids=ids, attention_mask=attended.long()).logits
-    return raw[:, -width - 1 : -1].double() / TEMPERATURE
+    return raw[:, -width - 1 :].double() / TEMPERATURE
 
 
-def expected(z: Tensor, target: int) -> dict[Statistic, Tensor]:
-    """Of one token, from its logits [v]."""
+def expected(z: Tensor, behind: Tensor, target: int) -> dict[Statistic, Tensor]:
+    """Of one token, from its logits [v] and those of the place behind it."""
     log_p, falling = z.log_softmax(0), z.log_softmax(0).sort(descending=True).values
     mass, vocabulary = falling.exp().cumsum(0).tolist(), len(z)
 
@@ -103,12 +104,14 @@ def expected(z: Tensor, target: int) -> dict[Statistic, Tensor]:
         Statistic("clamped_entropy", 0.3): entropy(vocabulary - int(0.3 * vocabulary)),
         Statistic("is_top1"): (log_p.argmax() == target).double(),
         Statistic("mean_top_log_prob", 3): falling[:3].mean(),
+        Statistic("next_entropy"): -(behind.softmax(0) * behind.log_softmax(0)).sum(),
     }
 
 
 def expected_everywhere(z: Tensor, ids: Tensor, mask: Tensor) -> dict[Statistic, Tensor]:
     """Of the tokens [k] in the mask."""
-    each = [expected(row, int(target)) for row, target in zip(z[mask], ids[mask], strict=True)]
+    places = zip(z[:, :-1][mask], z[:, 1:][mask], ids[mask], strict=True)
+    each = [expected(row, behind, int(target)) for row, behind, target in places]
     return {name: torch.stack([token[name].double() for token in each]) for name in ASKED}
 
 
@@ -231,7 +234,7 @@ def test_gradients_are_those_of_full_logits(
     ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
     attended = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
     width = tokens.mask.size(1)
-    z = trainer.model(input_ids=ids, attention_mask=attended).logits[:, -width - 1 : -1]
+    z = trainer.model(input_ids=ids, attention_mask=attended).logits[:, -width - 1 :]
     wanted = expected_everywhere(z / TEMPERATURE, batch["completion_ids"], tokens.mask)
     wanted[statistic].sum().backward()
     assert max(p.grad.abs().max() for p in trainer.model.parameters()) > 1e-3
