@@ -7,7 +7,7 @@ import torch
 from rlent.conformance.cases import Case
 from rlent.conformance.methods.method import Method, Outputs
 from rlent.conformance.methods.verl import only, verl_objective, verl_outputs, verl_ppo, verl_signal
-from rlent.conformance.records import gradients, signal_of, tokens_of
+from rlent.conformance.records import gradients, rollouts_of, signal_of, tokens_of
 from rlent.interventions import (
     ASPO,
     BAPO,
@@ -20,6 +20,7 @@ from rlent.interventions import (
     chain,
 )
 from rlent.interventions.entropy_split import high_entropy_tokens
+from rlent.types import Selection
 
 
 def gppo(case: Case) -> Outputs:
@@ -32,9 +33,10 @@ def ce_gppo(case: Case) -> Outputs:
     tokens = tokens_of(case)
     correct = replace(tokens, reward=case.inputs["correct"].double())
     likelihood = PositiveLikelihood(weight=1.0).build()
+    everything = Selection(select=correct.mask, count=correct.mask)
+    likelihood.on_select(rollouts_of(correct), everything)
     signal, _ = likelihood.on_tokens(correct, verl_signal(case, correct))
-    rows = correct.mask & (correct.reward > 0).unsqueeze(1)
-    nll = signal.penalty.sum() / rows.sum().clamp(min=1)
+    nll = signal.penalty.sum() / correct.mask.sum().clamp(min=1)
     (gradient,) = gradients(nll, tokens.logp)
     return {
         "grad_logp": outputs["grad_logp"],
