@@ -1,5 +1,6 @@
 """Weights that ZeRO stage 3 keeps in parts, one on every rank."""
 
+import torch
 from torch import Tensor
 from torch.nn import Parameter
 
@@ -13,3 +14,8 @@ def gathered(parameter: Parameter) -> Tensor:
 
     with deepspeed.zero.GatheredParameters([parameter]):
         return parameter.detach().clone()
+
+
+def whole_shape(parameter: Parameter) -> torch.Size:
+    """The shape of a weight, of which under ZeRO stage 3 a rank has a part; no rank waits for another."""
+    return getattr(parameter, "ds_shape", parameter.shape)

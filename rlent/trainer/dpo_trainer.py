@@ -25,7 +25,7 @@ class TokenDPOTrainer(LossTrainer, DPOTrainer):
     Used as TRL's trainer, with rows of ``prompt``, ``chosen`` and ``rejected``, plus:
 
     Args:
-        loss: such as ``TDPO(variant=2)``.
+        loss: one of ``rlent.losses`` over pairs.
         args: a ``TokenDPOConfig``; plain DPOConfig is refused.
 
     Raises:

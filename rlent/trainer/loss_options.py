@@ -33,12 +33,6 @@ def build_loss_args(recipe: Recipe, loss: Loss, folder: Path) -> TokenLossConfig
         ConfigError: an unknown key, a wrong type, a value out of range, a key that another section or the loss owns, or
             values that TRL refuses together.
     """
-    if recipe.engine.uses_deepspeed:
-        raise ConfigError(
-            "DeepSpeed is not tried with a loss over given answers",
-            key="engine.zero" if recipe.engine.zero is not None else "engine.deepspeed",
-            remedy="remove it; plain data parallelism works, and model.adapter takes less memory",
-        )
     config = TokenSFTConfig if loss.reads == "completions" else TokenDPOConfig
     options = checked_options(recipe.trainer, option_types(config), _managed())
     try:

@@ -17,7 +17,13 @@ from rlent.trainer.guarded_trainer import Guard
 from rlent.trainer.head import TokenOutput, install_token_head
 from rlent.trainer.loss_config import TokenLossConfig
 from rlent.trainer.metrics import MeanMetrics, masked
-from rlent.trainer.teachers import fixed_head, load_teacher, transform_of
+from rlent.trainer.teachers import (
+    fixed_head,
+    load_teacher,
+    refuse_unfit_adapter,
+    transform_of,
+    transformers_model,
+)
 from rlent.trainer.whole_checkpoints import WholeCheckpoints
 from rlent_kernels import IGNORE_INDEX, FixedHead
 
@@ -46,7 +52,7 @@ class LossTrainer(Guard, WholeCheckpoints):
         install_token_head(base, temperature=1.0)
         self._transform = transform_of(base)
         self._teachers = {
-            role: load_teacher(name, f"loss.{loss.name}.{role}", base, self.accelerator.device)
+            role: load_teacher(name, f"loss.{loss.name}.{role}", base, self.accelerator)
             for role, name in loss.teachers.items()
         }
 
@@ -57,17 +63,10 @@ class LossTrainer(Guard, WholeCheckpoints):
                 key="trainer.router_aux_loss_coef",
                 remedy="set trainer.router_aux_loss_coef to 0",
             )
-        adapters = getattr(self.accelerator.unwrap_model(self.model), "peft_config", {})
-        if any(config.is_prompt_learning for config in adapters.values()):
-            raise ConfigError(
-                "adapters that add virtual tokens have no place in these losses",
-                key="model.adapter",
-                expected="lora, or another adapter of the weights",
-            )
+        refuse_unfit_adapter(self.accelerator.unwrap_model(self.model), "model.adapter")
 
     def _transformers_model(self, model: Any) -> Any:
-        unwrapped: Any = self.accelerator.unwrap_model(model)
-        return unwrapped.get_base_model() if hasattr(unwrapped, "peft_config") else unwrapped
+        return transformers_model(self.accelerator.unwrap_model(model))
 
     # Scoring -----------------------------------------------------------------------------------------------------
 

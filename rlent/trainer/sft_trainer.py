@@ -20,7 +20,7 @@ class TokenSFTTrainer(LossTrainer, SFTTrainer):
     Used as TRL's trainer, with rows of ``prompt`` and ``completion`` or of ``text``, plus:
 
     Args:
-        loss: such as ``DiversityOrPrecision()``.
+        loss: one of ``rlent.losses`` over completions.
         args: a ``TokenSFTConfig``; plain SFTConfig is refused.
 
     The loss is averaged over all tokens or sequences of the optimiser step, over all processes, so that the gradient

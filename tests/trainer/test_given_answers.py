@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
-from peft import LoraConfig
+from peft import LoraConfig, PeftConfig, PeftModel, PromptTuningConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
@@ -269,6 +269,53 @@ def test_plain_configurations_are_refused(model: str, tmp_path: Path) -> None:
             args=DPOConfig(**settings(tmp_path)),  # pyright: ignore[reportArgumentType]
             train_dataset=PREFERENCES,
         )
+
+
+def save_adapter(model: str, folder: Path, config: PeftConfig) -> PeftModel:
+    """An adapter on ``model`` that changes it."""
+    adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(model), config)
+    for weight in adapted.parameters():
+        if weight.requires_grad:
+            torch.nn.init.normal_(weight, std=0.3)
+    adapted.save_pretrained(str(folder))
+    return adapted
+
+
+def test_an_adapters_folder_is_a_teacher_as_the_merged_model_is(
+    model: str, others: tuple[str, str], tmp_path: Path
+) -> None:
+    lora = LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=["q_proj", "v_proj"])
+    merged: Any = save_adapter(model, tmp_path / "adapter", lora).merge_and_unload()
+    merged.save_pretrained(tmp_path / "merged")
+    losses = {}
+    for teacher in ("adapter", "merged"):
+        loss = AlignDistil(dpo_model=others[0], reverse_model=str(tmp_path / teacher))
+        losses[teacher] = [row["loss"] for row in trained(sft(model, tmp_path, loss))[0]]
+    assert losses["adapter"] == pytest.approx(losses["merged"], rel=1e-4)
+    loss = AlignDistil(dpo_model=others[0], reverse_model=model)
+    assert trained(sft(model, tmp_path, loss))[0][0]["loss"] != pytest.approx(
+        losses["merged"][0], rel=1e-2
+    )
+
+
+@pytest.mark.parametrize(
+    ("adapter", "message"),
+    [
+        (PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3), "virtual tokens"),
+        (LoraConfig(task_type="CAUSAL_LM", target_modules=["lm_head"]), "output head"),
+        (LoraConfig(task_type="CAUSAL_LM", trainable_token_indices=[3]), "output head"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")
+@pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers`")
+def test_an_adapter_that_cannot_be_a_teacher_is_refused(
+    model: str, others: tuple[str, str], tmp_path: Path, adapter: PeftConfig, message: str
+) -> None:
+    save_adapter(model, tmp_path / "adapter", adapter)
+    loss = AlignDistil(dpo_model=others[0], reverse_model=str(tmp_path / "adapter"))
+    with pytest.raises(ConfigError, match=message) as caught:
+        sft(model, tmp_path, loss)
+    assert caught.value.key == "loss.align_distil.reverse_model"
 
 
 def test_a_teacher_must_have_the_policys_vocabulary(

@@ -1,6 +1,7 @@
 """Sets of problems, evaluated at chosen steps of training."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from accelerate.utils import gather_object
@@ -16,6 +17,7 @@ from rlent.evaluation import (
     write_answers,
     write_problems,
 )
+from rlent.sharding import on_all_ranks
 from rlent.trainer.callbacks.at_steps import AtSteps, is_due
 from rlent.trainer.trainer import EntropyGRPOTrainer
 
@@ -62,5 +64,5 @@ def _answers(trainer: EntropyGRPOTrainer, problems: ProblemSet) -> list[Answer]:
             ends=tuple(trainer.eos_token_ids),
             template_options=trainer.args.chat_template_kwargs,
         )
-        mine = answer_share(answerer, problems, rank=rank, ranks=ranks)
+        mine = on_all_ranks(partial(answer_share, answerer, problems, rank=rank, ranks=ranks))
     return in_order(gather_object(mine))

@@ -3,15 +3,18 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from accelerate.utils import gather_object
-from transformers import TrainerState
+from datasets import Dataset
+from transformers import ProcessorMixin, TrainerState
 
-from rlent.data import prompt_ids, prompt_text
+from rlent.data import prompt_ids, prompt_text, prompt_with_pictures
 from rlent.errors import RlentError
 from rlent.rollout import RolloutEngine, Sampling
+from rlent.sharding import on_all_ranks
 from rlent.trainer.callbacks.at_steps import AtSteps, is_due
 from rlent.trainer.trainer import EntropyGRPOTrainer
 
@@ -51,7 +54,7 @@ class HeldOutCallback(AtSteps):
 
     def __init__(
         self,
-        rows: Sequence[dict[str, Any]],
+        rows: Dataset | Sequence[dict[str, Any]],
         reward: Any,
         *,
         every: int,
@@ -60,7 +63,7 @@ class HeldOutCallback(AtSteps):
     ) -> None:
         super().__init__()
         self._every = every
-        self._rows = list(rows)
+        self._rows = rows
         self._reward = reward
         self._batch_size = batch_size
         self._length = length
@@ -71,7 +74,8 @@ class HeldOutCallback(AtSteps):
             return {}
         rank, ranks = trainer.accelerator.process_index, trainer.accelerator.num_processes
         with trainer.whole_model() as model:
-            answered = self._answered(trainer, model, self._rows[rank::ranks])
+            mine = range(len(self._rows))[rank::ranks]
+            answered = on_all_ranks(partial(self._answered, trainer, model, mine))
         shares = gather_object([answered])
         ordered = [shares[i % ranks][i // ranks] for i in range(len(self._rows))]
         prompts, completions, scores = zip(*ordered, strict=True)
@@ -81,13 +85,13 @@ class HeldOutCallback(AtSteps):
         return {SCORE: self.history[-1].score}
 
     def _answered(
-        self, trainer: EntropyGRPOTrainer, model: Any, mine: list[dict[str, Any]]
+        self, trainer: EntropyGRPOTrainer, model: Any, mine: range
     ) -> list[tuple[str, str, float | None]]:
-        """Prompt, completion and score of every row."""
+        """Prompt, completion and score of the rows with these numbers."""
         answered = []
         for start in range(0, len(mine), self._batch_size):
-            rows = mine[start : start + self._batch_size]
-            prompts = [row["prompt"] for row in rows]
+            rows = [self._rows[i] for i in mine[start : start + self._batch_size]]
+            prompts = [prompt_with_pictures(row) for row in rows]
             ids = greedy(trainer, model, prompts, self._length)
             tokenizer: Any = trainer.processing_class
             completions = tokenizer.batch_decode(ids, skip_special_tokens=True)
@@ -103,13 +107,9 @@ def greedy(
     trainer: EntropyGRPOTrainer, model: Any, prompts: list[Any], length: int
 ) -> list[list[int]]:
     """Tokens of the model's most likely completions, at most ``length`` each, up to and with the end of sequence."""
-    tokenizer: Any = trainer.processing_class
-    options = trainer.args.chat_template_kwargs
-    ids = [prompt_ids(prompt, tokenizer, options) for prompt in prompts]
     if trainer.args.rollout_engine == "native":
-        return _greedy_natively(trainer, model, ids, length)
-    encoded = tokenizer.pad({"input_ids": ids}, padding_side="left", return_tensors="pt")
-    encoded = encoded.to(trainer.accelerator.device)
+        return _greedy_natively(trainer, model, _ids(trainer, prompts), length)
+    encoded = _encoded(trainer, prompts).to(trainer.accelerator.device)
     was_training = model.training
     model.eval()
     with torch.no_grad(), trainer.accelerator.autocast():
@@ -118,11 +118,33 @@ def greedy(
             do_sample=False,
             max_new_tokens=length,
             eos_token_id=trainer.eos_token_ids,
-            pad_token_id=tokenizer.pad_token_id,
+            pad_token_id=model.generation_config.pad_token_id,
         )
     model.train(was_training)
     completions = output[:, encoded["input_ids"].shape[1] :]
     return [_up_to(row, trainer.eos_token_ids) for row in completions.tolist()]
+
+
+def _ids(trainer: EntropyGRPOTrainer, prompts: list[Any]) -> list[list[int]]:
+    options = trainer.args.chat_template_kwargs
+    return [prompt_ids(prompt, trainer.processing_class, options) for prompt in prompts]
+
+
+def _encoded(trainer: EntropyGRPOTrainer, prompts: list[Any]) -> Any:
+    """What the model takes of the prompts, filled up on the left, with what it takes of their pictures."""
+    reader: Any = trainer.processing_class
+    if not isinstance(reader, ProcessorMixin):
+        ids = {"input_ids": _ids(trainer, prompts)}
+        return reader.pad(ids, padding_side="left", return_tensors="pt")
+    return reader.apply_chat_template(
+        prompts,
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+        processor_kwargs={"padding": True},
+        **(trainer.args.chat_template_kwargs or {}),
+    )
 
 
 def _greedy_natively(
