@@ -134,8 +134,13 @@ class Engine:
     non_finite: Literal["stop", "skip"] = "stop"
     """What a loss or gradient that is NaN or infinite does: stop the run, or leave out the optimiser step. The rollouts
     are saved either way."""
+    timeout: int = 1800
+    """Seconds that a process waits for the others before it stops. More than the longest time for which one works and
+    others have nothing to do: a generation through a vLLM server, or a checkpoint."""
 
     def __post_init__(self) -> None:
+        if self.timeout < 1:
+            raise ValueError(f"timeout must be at least 1 second, got {self.timeout}")
         stage = self.zero or 0
         if self.deepspeed is not None:
             given = {"zero": self.zero, **self._sharding_settings()}

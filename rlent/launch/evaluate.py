@@ -107,7 +107,7 @@ def _plan(
     weights = find_weights(recipe, checkpoint)
     probe = find_probe(recipe, checkpoint, weights)
     # Nothing is sharded: every process has the whole model.
-    state = join_processes(Engine())
+    state = join_processes(Engine(timeout=recipe.engine.timeout))
     reader = Reader(
         tokenizer=load_tokenizer(weights.path, weights.revision, recipe.data.chat_template),
         context=context_length(weights.base, weights.revision),

@@ -144,6 +144,9 @@ def _accelerators() -> int:
 def _variables(processes: int, environment: Mapping[str, str]) -> dict[str, str]:
     wanted = {
         "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": SHUTDOWN_SECONDS,
+        # torchrun's agent keeps one store for all its restarts, with the addresses of the processes that have died:
+        # gloo calls them and is refused. With this the first process of each start has a store of its own.
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes)),
     }
     return {name: value for name, value in wanted.items() if name not in environment}

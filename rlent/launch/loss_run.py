@@ -7,6 +7,7 @@ from typing import Any
 from rlent.config import Recipe
 from rlent.data import context_length, load_tokenizer, resolve_model, within_bounds
 from rlent.launch.answer_rows import AnswerRows, answer_rows, read_answers
+from rlent.launch.pictures import refuse_pictures
 from rlent.losses import CompletionLoss, Loss, PreferenceLoss, ScoredLoss
 from rlent.trainer.adapters import adapter_config
 from rlent.trainer.dpo_trainer import TokenDPOTrainer
@@ -51,6 +52,9 @@ def prepare_loss(recipe: Recipe, folder: Path) -> PreparedLoss:
     with recipe.source.locating():
         args = build_loss_args(recipe, loss, folder)
         adapter_config(recipe.model.adapter)
+        refuse_pictures(
+            recipe.data, "a loss over given answers", "remove it, or train with rewards"
+        )
         data = read_answers(recipe.data, loss.reads)
         model = resolve_model(recipe.model.name, revision=recipe.model.revision)
         tokenizer = load_tokenizer(model, recipe.model.revision, recipe.data.chat_template)

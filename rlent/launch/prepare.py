@@ -9,13 +9,15 @@ from rlent.config import Evaluation, Recipe
 from rlent.data import (
     check_prompt_lengths,
     context_length,
-    load_tokenizer,
+    load_reader,
     resolve_model,
     without_problems,
 )
+from rlent.data.pictures import COLUMNS
 from rlent.errors import ConfigError
 from rlent.evaluation import ProblemSet
 from rlent.interventions import Chain, chain
+from rlent.launch.pictures import check_pictures
 from rlent.launch.problem_sets import Reader, make_sets, read_sets
 from rlent.launch.rows import RecipeRows, bounded, read_rows, split_rows
 from rlent.trainer import EntropyGRPOConfig
@@ -37,6 +39,7 @@ class Prepared:
     model: str
     """Folder or hub name."""
     tokenizer: Any
+    """Or the processor, where rows have pictures."""
     rows: RecipeRows
     """What the data sections gave, with the problems that were found."""
     train: "Dataset"
@@ -62,17 +65,19 @@ def prepare(recipe: Recipe, folder: Path) -> Prepared:
     # Reading a local file takes moments, and a message about a mistake should stand alone.
     datasets.disable_progress_bars()
     with recipe.source.locating():
+        refuse_probe(recipe)
         args = build_args(recipe, folder)
         links = chain(recipe.interventions)
         check_needs(links, args)
+        check_pictures(recipe, links)
         adapter_config(recipe.model.adapter)
         check_reward_names(links, [reward.name for reward in recipe.rewards])
         rows = read_rows(recipe)
-        check_text_only(rows.train.rows[0])
+        check_text_only(recipe, rows.train.rows[0])
         check_rewards(recipe, rows.train.rows[0])
         revision = recipe.model.revision
         model = resolve_model(recipe.model.name, revision=revision)
-        tokenizer = load_tokenizer(model, revision, recipe.data.chat_template)
+        tokenizer = load_reader(recipe.data, model, revision)
         context = context_length(model, revision)
         options: Any = args.chat_template_kwargs
         reader = Reader(
@@ -121,14 +126,27 @@ def held_out_length(evaluation: Evaluation, args: EntropyGRPOConfig) -> int:
     return evaluation.max_completion_length or args.max_completion_length
 
 
-def check_text_only(row: Mapping[str, Any]) -> None:
-    """Refuse the columns in which TRL looks for images: a recipe loads a tokenizer, which knows of none."""
-    for name in ("image", "images"):
+def refuse_probe(recipe: Recipe) -> None:
+    """Refuse a probe of difficulties, which knows the hidden states of one model alone."""
+    if recipe.evaluation is not None and recipe.evaluation.difficulty is not None:
+        raise ConfigError(
+            "the probe reads the hidden states of one model, and training changes them",
+            key="evaluation.difficulty",
+            given=recipe.evaluation.difficulty,
+            remedy="remove it, and give it to the evaluation: rlent eval RECIPE evaluation.difficulty=DIR",
+        )
+
+
+def check_text_only(recipe: Recipe, row: Mapping[str, Any]) -> None:
+    """Refuse the columns in which TRL looks for pictures in a recipe that does not speak of them."""
+    if recipe.data.pictures:
+        return
+    for name in COLUMNS:
         if name in row:
             raise ConfigError(
-                f"the column {name} holds images for TRL, and a recipe trains on text alone",
+                f"the column {name} holds pictures for TRL, and data.image names none",
                 key="data.columns",
-                remedy="list the columns that are kept, or train in Python: docs/vision-language.md",
+                remedy=f"data.image: {name} (docs/vision-language.md), or list the columns that are kept",
             )
 
 

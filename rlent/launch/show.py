@@ -97,8 +97,9 @@ def show_deepspeed(prepared: Prepared | PreparedLoss) -> None:
 
 def set_line(problems: ProblemSet) -> str:
     """How a set is evaluated."""
+    at = f"{problems.temperature:g}" if problems.difficulty is None else "and limit by difficulty"
     drawn = (
-        f" and {problems.samples} drawn (temperature {problems.temperature:g}, top_p {problems.top_p:g}, "
+        f" and {problems.samples} drawn (temperature {at}, top_p {problems.top_p:g}, "
         f"seed {problems.seed})"
         if problems.samples
         else ""

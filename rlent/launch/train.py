@@ -32,7 +32,7 @@ from rlent.launch.run_folder import (
     write_run_folder,
 )
 from rlent.launch.show import say, show_completions, show_plan, show_result
-from rlent.sharding import any_rank, from_the_first, join_processes
+from rlent.sharding import any_rank, from_the_first, join_processes, on_all_ranks
 from rlent.tracking import MetricsFile, RolloutLog
 from rlent.tracking.wandb_run import start_wandb
 from rlent.trainer import EntropyGRPOTrainer
@@ -70,9 +70,9 @@ def train(recipe: Recipe, *, resume: bool) -> int:
     restarted = any_rank(was_restarted())
     with recipe.source.locating():
         start = from_the_first(lambda: where_to_start(recipe, resume=resume, restarted=restarted))
-    prepared = (prepare if recipe.loss is None else prepare_loss)(recipe, start.folder)
     # Every rank must have read what there is before the first one changes it.
-    state.wait_for_everyone()
+    preparing = prepare if recipe.loss is None else prepare_loss
+    prepared = on_all_ranks(lambda: preparing(recipe, start.folder))
     if was_split_otherwise(start, prepared.args):
         read_universal(prepared.args)
     if state.is_main_process:
@@ -195,7 +195,7 @@ def _held_out(prepared: Prepared) -> HeldOutCallback | None:
     if evaluation is None or prepared.held_out is None:
         return None
     return HeldOutCallback(
-        prepared.held_out.to_list(),
+        prepared.held_out,
         prepared.recipe.scoring(evaluation.reward),
         every=evaluation.every,
         batch_size=evaluation.batch_size,

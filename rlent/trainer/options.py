@@ -34,6 +34,7 @@ MANAGED: dict[str, str] = {
     "activation_checkpointing": "engine.gradient_checkpointing",
     "gradient_checkpointing": "engine.gradient_checkpointing",
     "non_finite": "engine.non_finite",
+    "ddp_timeout": "engine.timeout",
     "use_cpu": "no key: an accelerator is used where there is one",
     "report_to": "tracking",
     "disable_tqdm": "no key: the progress view adapts to the terminal",
@@ -184,6 +185,7 @@ def shared_options(recipe: Recipe, folder: Path) -> dict[str, Any]:
         "accelerator_config": accelerator_config(recipe.engine),
         "activation_checkpointing": recipe.engine.gradient_checkpointing,
         "non_finite": recipe.engine.non_finite,
+        "ddp_timeout": recipe.engine.timeout,
         "report_to": ["wandb"] if recipe.tracking.wandb is not None else [],
         "model_init_kwargs": {
             "dtype": recipe.model.dtype,

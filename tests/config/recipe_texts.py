@@ -27,6 +27,7 @@ data:
   prompt: "Q: {question}\\nA: "
   answer: solution
   system: Think.
+  image: figure
   style: chat
   seed: 3
   too_long: drop

@@ -17,7 +17,7 @@ TOP = (
     "name, output_dir, model, data, rewards, interventions, loss, trainer, rollout, engine, tracking, "
     "evaluation"
 )
-PART = "name, config, split, options, prompt, answer, columns, system, weight"
+PART = "name, config, split, options, prompt, answer, columns, system, image, weight"
 FORKING = "fraction, keep, scope, entropy, denominator, as_released"
 
 # MINIMAL has four lines, so what is added to it starts at line 5.

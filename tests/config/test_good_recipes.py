@@ -69,6 +69,7 @@ def test_every_option_is_read(load: Load) -> None:
             prompt="Q: {question}\nA: ",
             answer="solution",
             system="Think.",
+            image="figure",
             style="chat",
             seed=3,
             too_long="drop",

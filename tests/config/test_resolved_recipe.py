@@ -82,6 +82,7 @@ data:
   answer: answer
   columns: null
   system: null
+  image: null
   mixture: []
   size: null
   style: chat
@@ -130,6 +131,7 @@ engine:
   keep_gathered: null
   deepspeed: null
   non_finite: stop
+  timeout: 1800
 tracking:
   wandb: null
   rollouts: true
@@ -149,5 +151,6 @@ evaluation:
   seed: 0
   decoding: null
   budgets: null
+  difficulty: null
 """
     )

@@ -19,8 +19,17 @@ class Host:
     def command(self, words: list[str]) -> list[str]:
         return ["ip", "netns", "exec", self.namespace, *words]
 
+    def lose_power(self) -> None:
+        """The cable is dead first: nobody is told of the processes that die with it."""
+        self.link("down")
+        self.kill()
+
+    def link(self, state: str) -> None:
+        """``up`` or ``down``."""
+        _ip("-n", self.namespace, "link", "set", self.interface, state)
+
     def kill(self) -> None:
-        """Everything that runs there dies at once, as when a machine loses its power."""
+        """End everything that runs there; the system closes its connections, as it does after a crash."""
         found = subprocess.run(
             ["ip", "netns", "pids", self.namespace], check=True, capture_output=True, text=True
         )
@@ -62,7 +71,7 @@ def two_hosts() -> Iterator[tuple[Host, Host]]:
             inside = ("-n", host.namespace)
             _ip("link", "set", host.interface, "netns", host.namespace)
             _ip(*inside, "addr", "add", f"{host.address}/24", "dev", host.interface)
-            _ip(*inside, "link", "set", host.interface, "up")
+            host.link("up")
             _ip(*inside, "link", "set", "lo", "up")
         yield hosts[0], hosts[1]
     finally:

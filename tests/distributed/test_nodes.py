@@ -18,6 +18,9 @@ from tests.launch.conftest import recipe, workplace, write  # noqa: F401
 
 Recipe = dict[str, Any]
 
+TIMEOUT = 30
+"""Seconds; enough for a step, not for a machine that is busy to death."""
+
 
 @pytest.fixture(scope="module")
 def hosts() -> Iterator[tuple[Host, Host]]:
@@ -69,13 +72,14 @@ def test_a_node_dies_and_the_run_ends_as_on_one_process(
     first, second = hosts
     run = Path("runs/nodes")
     try:
-        nodes = [start(host, first, sharded) for host in hosts]
+        nodes = [start(host, first, sharded, f"engine.timeout={TIMEOUT}") for host in hosts]
         wait(lambda: (run / "checkpoint-3").exists(), nodes[0])
-        second.kill()
+        second.lose_power()
         nodes[1].communicate()
-        # The other node does not wait for one that is gone; a scheduler starts both again.
-        nodes[0].communicate(timeout=60)
+        # The other node waits for the one that is gone as long as it was told; a scheduler starts both again.
+        nodes[0].communicate(timeout=TIMEOUT + 60)
         assert nodes[0].returncode != 0
+        second.link("up")
         nodes = [start(host, first, sharded, "--resume") for host in hosts]
         shown = [node.communicate(timeout=180)[0] for node in nodes]
     finally:
@@ -88,6 +92,46 @@ def test_a_node_dies_and_the_run_ends_as_on_one_process(
     assert largest_difference(one[:3], two[:3], parts=True) < 1e-5
     # Rounding grows with every step of Adam; a step done twice, or not at all, is larger by orders.
     assert largest_difference(one, two, parts=True) < 1e-4
+
+
+FAILING_REWARD = """
+import os
+from pathlib import Path
+
+
+def broken(completions, **columns):
+    if os.environ["RANK"] == "1" and len(completions) >= int(os.environ["FAILS_FROM"]):
+        Path("failing").touch()
+        raise KeyError("no column of that name")
+    return [0.0] * len(completions)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("completions", [1, 2], ids=["tried before training", "in training"])
+def test_a_reward_fails_on_one_node_and_both_say_why(
+    completions: int,
+    hosts: tuple[Host, Host],
+    recipe: Recipe,  # noqa: F811
+    write: Callable[..., str],  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FAILS_FROM", str(completions))
+    Path("own.py").write_text(FAILING_REWARD)
+    recipe["rewards"] = [{"python_function": {"function": "own:broken"}}]
+    recipe["trainer"]["per_device_train_batch_size"] = 2
+    recipe["evaluation"] = None
+    path = write(recipe)
+    try:
+        nodes = [start(host, hosts[0], path) for host in hosts]
+        shown = [node.communicate(timeout=240)[0] for node in nodes]
+        assert time.time() - Path("failing").stat().st_mtime < 60
+    finally:
+        for host in hosts:
+            host.kill()
+    assert [node.returncode for node in nodes] == [1, 1]
+    assert "rank 1: KeyError: 'no column of that name'" in shown[0], shown[0]
+    assert "KeyError: 'no column of that name'" in shown[1], shown[1]
 
 
 def wait(condition: Callable[[], bool], node: subprocess.Popen[str]) -> None:

@@ -75,10 +75,15 @@ def test_a_slurm_step_takes_nodes_head_and_number_from_slurm(
 
 
 def test_variables_of_the_user_are_left_alone() -> None:
-    own = {"OMP_NUM_THREADS": "3", "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "5"}
+    own = {
+        "OMP_NUM_THREADS": "3",
+        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "5",
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "0",
+    }
     assert command_of(launch(processes_per_node=2), own).variables == {}
     wanted = command_of(launch(processes_per_node=2), {}).variables
     assert wanted["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] == "600"
+    assert wanted["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] == "1"
 
 
 @pytest.mark.parametrize(
@@ -107,7 +112,12 @@ def test_dry_run_prints_the_command_and_checks_the_recipe(
     words = ["launch", "my.yaml", "--processes-per-node", "2", "--dry-run", "--resume"]
     assert main([*words, "trainer.seed=1"]) == 0
     shown = capsys.readouterr().out
-    assert shown.startswith("TORCH_ELASTIC_SHUTDOWN_TIMEOUT=600 OMP_NUM_THREADS=")
+    variables = shown.split(sys.executable)[0].split()
+    assert variables[:2] == [
+        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT=600",
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1",
+    ]
+    assert variables[2].startswith("OMP_NUM_THREADS=")
     assert shown.endswith("--module rlent train my.yaml trainer.seed=1 --resume\n")
     Path("my.yaml").write_text(text + "enigne: {}\n")
     assert main(words) == 2

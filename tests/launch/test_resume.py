@@ -1,5 +1,8 @@
-"""Ctrl-C and --resume, in real processes."""
+"""Ctrl-C, SIGTERM, kill -9, and how a run goes on after them, in real processes."""
 
+import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,10 +16,15 @@ import torch
 from safetensors.torch import load_file
 
 from rlent.launch.cli import main
+from rlent.launch.resume import RESTART_COUNTS, was_restarted
 from rlent.tracking import read_metrics
 
 Recipe = dict[str, Any]
 Write = Callable[[Recipe], str]
+
+TWO = ["--processes-per-node", "2"]
+TORCHRUN_ENDED = 1
+"""What torchrun returns after SIGTERM, whatever its processes have returned."""
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -89,21 +97,86 @@ def wait_for(
 
 
 @pytest.mark.slow
-def test_sigterm_writes_a_checkpoint_and_is_a_success(recipe: Recipe, write: Write) -> None:
+@pytest.mark.parametrize(("words", "status"), [(["train"], 0), (["launch", *TWO], TORCHRUN_ENDED)])
+def test_sigterm_writes_a_checkpoint(
+    words: list[str], status: int, recipe: Recipe, write: Write
+) -> None:
     """What a scheduler sends before it takes the machine away; under torchrun it reaches every rank."""
     recipe["trainer"] |= {"max_steps": 400, "save_steps": 400, "per_device_train_batch_size": 2}
     recipe["evaluation"] = None
-    command = [sys.executable, "-m", "rlent", "launch", write(recipe), "--processes-per-node", "2"]
+    command = [sys.executable, "-m", "rlent", words[0], write(recipe), *words[1:]]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     metrics = Path("runs/small/metrics.jsonl")
     wait_for(lambda: metrics.exists() and '"step": 1,' in metrics.read_text(), process)
     process.send_signal(signal.SIGTERM)
     shown, progress = process.communicate(timeout=120)
+    assert process.returncode == status
     assert "Asked to end (SIGTERM)" in progress
-    assert "Stopped after step" in shown
     (checkpoint,) = Path("runs/small").glob("checkpoint-*")
-    assert (checkpoint / "rank-1.pt").exists()
     assert f"Stopped after step {checkpoint.name.split('-')[1]}." in shown
+    assert (checkpoint / "rank-1.pt").exists() == (words[0] == "launch")
+
+
+@pytest.mark.slow
+def test_a_dead_worker_is_restarted_from_the_newest_checkpoint(
+    recipe: Recipe, write: Write
+) -> None:
+    recipe["trainer"] |= {"max_steps": 10, "save_steps": 1, "per_device_train_batch_size": 2}
+    recipe["evaluation"] = None
+    command = [sys.executable, "-m", "rlent", "launch", write(recipe), *TWO, "--max-restarts", "1"]
+    process = subprocess.Popen(command, stderr=subprocess.STDOUT, stdout=subprocess.PIPE, text=True)
+    run = Path("runs/small")
+    wait_for(lambda: (run / "checkpoint-2").exists(), process)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert len(children) == 2
+    os.kill(int(children[1]), signal.SIGKILL)
+    shown, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, shown
+    found = re.search(r"resumed from checkpoint-(\d+)", shown)
+    assert found is not None
+    assert int(found[1]) >= 2
+    assert [step for step, _ in rewards(run)] == list(range(1, 11))
+    assert [path.name for path in Path("runs").iterdir()] == ["small"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "restarted"),
+    [
+        ({}, False),
+        ({"TORCHELASTIC_RESTART_COUNT": "0", "SLURM_RESTART_COUNT": "0"}, False),
+        ({"TORCHELASTIC_RESTART_COUNT": "1"}, True),
+        ({"TORCHELASTIC_RESTART_COUNT": "0", "SLURM_RESTART_COUNT": "2"}, True),
+    ],
+)
+def test_launchers_count_their_restarts(
+    variables: dict[str, str], restarted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in RESTART_COUNTS:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert was_restarted() is restarted
+
+
+@pytest.mark.slow
+def test_a_requeued_job_goes_on_with_its_own_run(
+    recipe: Recipe,
+    write: Write,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = write(recipe)
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    assert main(["train", path]) == 0
+    shutil.rmtree("runs/small/model")  # as if it had been stopped before its end
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert main(["train", path, "trainer.max_steps=6"]) == 0
+    assert "runs/small, resumed from checkpoint-4" in capsys.readouterr().out
+    assert [step for step, _ in rewards(Path("runs/small"))] == [1, 2, 3, 4, 5, 6]
+    monkeypatch.setenv("SLURM_JOB_ID", "18")
+    assert main(["train", path]) == 0
+    assert "restarted before the first checkpoint" in capsys.readouterr().out
+    assert [step for step, _ in rewards(Path("runs/small-2"))] == [1, 2, 3, 4]
 
 
 @pytest.mark.slow

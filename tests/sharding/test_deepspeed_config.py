@@ -71,6 +71,7 @@ def test_every_setting_reaches_deepspeed() -> None:
         ({"overlap_communication": True}, "overlap_communication needs zero: 1"),
         ({"zero": 1, "bucket_size": 0}, "bucket_size must be at least 1"),
         ({"zero": 3, "keep_gathered": -1}, "keep_gathered must not be negative"),
+        ({"timeout": 0}, "timeout must be at least 1 second"),
         ({"deepspeed": "a.json", "zero": 2}, "zero has no effect beside a deepspeed file"),
         ({"deepspeed": "a.json", "offload": "all"}, "offload has no effect beside"),
     ],
