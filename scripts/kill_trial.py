@@ -3,17 +3,21 @@
     python scripts/kill_trial.py recipes/quickstart.yaml --kills 20
 
 Every third kill waits for a checkpoint that is being written. Compared are, bit for bit, the trained weights, every
-metric but times and the summary of the last process, and every rollout. Exit status 1 if something differs.
+metric but times and the summary of the last process, and every rollout; and each process must go on from the newest
+checkpoint that the one before has left. Exit status 1 if something differs.
 """
 
 import argparse
 import json
 import random
+import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +40,18 @@ def main() -> int:
     subprocess.run([*command, "name=undisturbed"], check=True, stdout=subprocess.DEVNULL)
     moments = random.Random(options.seed)
     run, kills = folder / "killed", []
+    differences: list[str] = []
+    command.append("name=killed")
     while len(kills) < options.kills and not finished(run):
         writing = len(kills) % 3 == 2
-        kills.append(kill_once([*command, "name=killed"], run, moments, writing=writing))
+        with going_on(command, run, differences) as process:
+            kills.append(kill_once(process, run, moments, writing=writing))
         print(f"kill {len(kills)}: {kills[-1]}", flush=True)
     while not finished(run):
-        subprocess.run(
-            resumed([*command, "name=killed"], run), check=True, stdout=subprocess.DEVNULL
-        )
-    differences = compare(folder / "undisturbed", run)
+        with going_on(command, run, differences) as process:
+            if process.wait() != 0:
+                raise SystemExit(f"the run has ended with status {process.returncode}")
+    differences += compare(folder / "undisturbed", run)
     print(f"{len(kills)} kills, {len(differences)} differences")
     for difference in differences:
         print(f"  {difference}")
@@ -70,16 +77,33 @@ def finished(run: Path) -> bool:
     return (run / "model").exists()
 
 
-def resumed(command: list[str], run: Path) -> list[str]:
-    return [*command, "--resume"] if any(run.glob("checkpoint-*")) else command
+def newest_checkpoint(run: Path) -> int:
+    """Its step; a checkpoint that was being written has no place among these. 0 without one."""
+    return max((int(path.name.split("-")[1]) for path in run.glob("checkpoint-*")), default=0)
 
 
-def kill_once(command: list[str], run: Path, moments: random.Random, *, writing: bool) -> str:
-    """Start or resume the run and kill it; where it was when it died."""
+@contextmanager
+def going_on(
+    command: list[str], run: Path, differences: list[str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that starts or resumes the run; where it did not go on from the newest checkpoint is a difference."""
+    newest = newest_checkpoint(run)
+    with tempfile.TemporaryFile() as said:
+        yield subprocess.Popen(
+            [*command, "--resume"] if newest else command, stdout=said, stderr=subprocess.DEVNULL
+        )
+        said.seek(0)
+        found = re.search(r"resumed from checkpoint-(\d+)", said.read().decode())
+    began = int(found[1]) if found else 0
+    if began != newest:
+        differences.append(f"start: after step {began}, the newest checkpoint was {newest}")
+
+
+def kill_once(
+    process: subprocess.Popen[bytes], run: Path, moments: random.Random, *, writing: bool
+) -> str:
+    """Kill the process; where the run was when it died."""
     first = last_step(run)
-    process = subprocess.Popen(
-        resumed(command, run), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
     steps = moments.randrange(2)
     wait(process, lambda: last_step(run) >= first + steps + (first == 0))
     if writing:
@@ -89,8 +113,8 @@ def kill_once(command: list[str], run: Path, moments: random.Random, *, writing:
     process.send_signal(signal.SIGKILL)
     process.wait()
     cut_off = any((run / UNFINISHED).glob("checkpoint-*"))
-    return f"after step {last_step(run)}" + (
-        ", while a checkpoint was being written" if cut_off else ""
+    return f"newest checkpoint {newest_checkpoint(run)}" + (
+        ", while another was being written" if cut_off else ""
     )
 
 

@@ -19,6 +19,7 @@ from rlent.surrogates import SURROGATES
 ROOT = Path(__file__).parent.parent
 LAYERS: dict[str, set[str]] = {
     "errors": set(),
+    "released": set(),
     "reduce": set(),
     "distributions": set(),
     "types": {"distributions", "reduce"},
@@ -35,12 +36,13 @@ LAYERS: dict[str, set[str]] = {
         "errors",
         "numerics",
         "reduce",
+        "released",
         "surrogates",
         "types",
     },
     "small": {"errors"},
     "data": {"errors", "small"},
-    "losses": {"errors", "interventions", "numerics"},
+    "losses": {"errors", "interventions", "numerics", "released"},
     "config": {"errors", "data", "interventions", "rollout", "losses"},
     "rollout": {"errors", "numerics", "reduce"},
     "evaluation": {"data", "errors", "rollout"},

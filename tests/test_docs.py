@@ -3,7 +3,7 @@
 import ast
 import re
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,9 @@ import pytest
 from rlent.config import load_recipe
 from rlent.config.source import parse_source
 from rlent.launch import interventions_page
+from rlent.losses import TABLE as LOSSES
+from rlent.rollout.decoding import TABLE as DECODING
+from rlent.rollout.forking import TABLE as FORKING
 from rlent.surrogates import SURROGATES
 from rlent.trainer import EntropyGRPOConfig
 from rlent.trainer.losses import surrogate_of
@@ -44,6 +47,21 @@ def test_the_page_of_interventions_is_up_to_date() -> None:
     assert written == interventions_page.page(), (
         "run: rlent interventions --markdown > docs/interventions.md"
     )
+
+
+@pytest.mark.parametrize(
+    "table",
+    [SURROGATES, LOSSES, DECODING, FORKING],
+    ids=["surrogates", "losses", "decoding", "forking"],
+)
+def test_the_page_of_interventions_has_the_other_tables_too(table: Mapping[str, Any]) -> None:
+    page = interventions_page.page()
+    for name, cls in table.items():
+        section = page.partition(f"\n### {name}\n")[2].partition("\n##")[0]
+        assert cls.paper in section
+        for option in fields(cls):
+            (line,) = re.findall(rf"^\| `{option.name}` \| (.+?) \| .+ \|$", section, re.MULTILINE)
+            assert (line == "required") == (option.default is MISSING)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

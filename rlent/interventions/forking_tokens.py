@@ -27,7 +27,7 @@ Released settings of the paper's runs: clip 0.2 / 0.28, dual clip 10, no KL (``t
       - forking_tokens: {fraction: 0.2}
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -37,6 +37,7 @@ from rlent.interventions.selection_metrics import selection_metrics
 from rlent.interventions.stages import Intervention, Metrics
 from rlent.numerics import top_share, top_share_within
 from rlent.reduce import LOCAL, Reduce
+from rlent.released import take_released_settings
 from rlent.types import Rollouts, Selection, Signal, Tokens
 
 Scope = Literal["global", "rank", "micro_batch", "group", "sequence"]
@@ -70,22 +71,12 @@ class ForkingTokens(Intervention):
         if not 0.0 < self.fraction <= 1.0:
             raise ValueError(f"fraction must be in (0, 1], got {self.fraction}")
         if self.as_released:
-            self._take_released_settings()
+            take_released_settings(self, _RELEASED)
         if self.entropy == "current" and self.scope not in ("micro_batch", "sequence"):
             raise ValueError(
                 f"entropy: current cannot rank over scope: {self.scope}, because the current entropies of other "
                 "micro-batches are not known yet; use scope: micro_batch or sequence, or entropy: old"
             )
-
-    def _take_released_settings(self) -> None:
-        defaults = {field.name: field.default for field in fields(self)}
-        for name, released in _RELEASED.items():
-            if getattr(self, name) not in (defaults[name], released):
-                raise ValueError(
-                    f"as_released means {name}: {released}, but {name}: {getattr(self, name)} is set too; "
-                    f"remove one of the two"
-                )
-            object.__setattr__(self, name, released)
 
     @classmethod
     def neutral(cls) -> "ForkingTokens":

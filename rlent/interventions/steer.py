@@ -43,7 +43,7 @@ mean of both weights where all tokens are equal. Recipe::
 """
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -60,6 +60,7 @@ from rlent.interventions.extremes import (
 from rlent.interventions.ratios import clipped_tokens, token_ratio
 from rlent.interventions.stages import Intervention, Mean, Metrics
 from rlent.numerics import fill
+from rlent.released import take_released_settings
 from rlent.types import Rollouts, Selection, Signal, Tokens
 
 _TINY = 1e-30
@@ -94,7 +95,7 @@ class Steer(Intervention):
 
     def __post_init__(self) -> None:
         if self.as_released:
-            self._take_released_settings()
+            take_released_settings(self, self.released)
         if not 0.0 < self.min_weight <= 1.0:
             raise ValueError(f"min_weight must be in (0, 1], got {self.min_weight}")
         if not self.min_weight <= self.max_weight < math.inf:
@@ -103,16 +104,6 @@ class Steer(Intervention):
             raise ValueError(
                 "max_weight belongs to shape: linear, but shape: exponential is set; remove one of the two"
             )
-
-    def _take_released_settings(self) -> None:
-        defaults = {field.name: field.default for field in fields(self)}
-        for name, released in self.released.items():
-            if getattr(self, name) not in (defaults[name], released):
-                raise ValueError(
-                    f"as_released means {name}: {released}, but {name}: {getattr(self, name)} is set too; "
-                    "remove one of the two"
-                )
-            object.__setattr__(self, name, released)
 
     @property
     def released(self) -> dict[str, object]:

@@ -42,6 +42,7 @@ from torch import Tensor
 from rlent.interventions.groups import rows_of_groups
 from rlent.interventions.stages import Intervention, Mean, Metrics
 from rlent.numerics import fill
+from rlent.released import take_released_settings
 from rlent.types import Rollouts
 
 _RELEASED_THRESHOLD = 0.7
@@ -77,12 +78,7 @@ class TrajectoryGTPO(Intervention):
         if not self.conflicts and self.reward_conflict != 2.0:
             raise ValueError("reward_conflict has no effect with conflicts: false; remove one")
         if self.as_released:
-            if self.threshold not in (math.log(2), _RELEASED_THRESHOLD):
-                raise ValueError(
-                    f"as_released means threshold: {_RELEASED_THRESHOLD}, but threshold: {self.threshold} is set too; "
-                    "remove one of the two"
-                )
-            object.__setattr__(self, "threshold", _RELEASED_THRESHOLD)
+            take_released_settings(self, {"threshold": _RELEASED_THRESHOLD})
 
     @classmethod
     def neutral(cls) -> "TrajectoryGTPO":

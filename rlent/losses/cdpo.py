@@ -32,6 +32,7 @@ from torch.nn.functional import logsigmoid
 from rlent.interventions.stages import Mean
 from rlent.losses.contract import Answers, PairLosses, ScoredLoss, Transform
 from rlent.numerics import fill
+from rlent.released import take_released_settings
 from rlent_kernels import IGNORE_INDEX, Contrast, FixedHead, contrast_log_probs
 
 _RELEASED = {"level": "position", "gamma": 0.1, "score_end": False}
@@ -61,20 +62,11 @@ class CDPO(ScoredLoss):
 
     def __post_init__(self) -> None:
         if self.as_released:
-            self._take_released_settings()
+            take_released_settings(self, _RELEASED)
         if not self.gamma > 0:
             raise ValueError(f"gamma must be positive, got {self.gamma}")
         if self.contrast < 0:
             raise ValueError(f"contrast must not be negative, got {self.contrast}")
-
-    def _take_released_settings(self) -> None:
-        for name, released in _RELEASED.items():
-            given = getattr(self, name)
-            if given not in (getattr(CDPO, name), released):
-                raise ValueError(
-                    f"as_released means {name}: {released}, but {name}: {given} is set too; remove one of the two"
-                )
-            object.__setattr__(self, name, released)
 
     @property
     def leaves_end_out(self) -> bool:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import Embedding
 
 from rlent.errors import ConfigError
-from rlent.rollout.decoding.swi_reasoning import Change, Mode, SwiReasoning
+from rlent.rollout.decoding.swi_reasoning import Change, Mode, SwiReasoning, is_mixed, rising
 from rlent.rollout.records import FinishReason, Tally
 from rlent.rollout.run import Run
 from rlent.rollout.sequence import SequenceState
@@ -26,13 +26,13 @@ class SoftRun(Run):
         super().__init__(*args)
         if self.branching is not None:
             raise ConfigError("a sequence with soft inputs cannot fork", key="rollout.branching")
-        self.rule, self.tokenizer = rule, tokenizer
+        self.rule = rule
         self.embedding = _embedding(self.model)
         self.marks = rule.marks(tokenizer)
+        self.own_inputs = rule.own_inputs(tokenizer)
         self.modes: dict[SequenceState, Mode] = {}
         self.mixtures: dict[SequenceState, int] = {}
         """Soft inputs so far."""
-        self._own: dict[int, bool] = {}
 
     def _inputs(self) -> dict[str, Tensor]:
         """Embeddings ``[b 1 d]``; the logits are still those that the last tokens were drawn from."""
@@ -43,8 +43,8 @@ class SoftRun(Run):
         inputs = self.embedding(tokens)
         for row, (one, entropy) in enumerate(zip(self.live, entropies, strict=True)):
             change = self._advance(one, entropy)
-            soft = self.modes[one].soft or change is not None
-            if soft and not self._is_own_input(one.tokens[-1]):
+            own = one.tokens[-1] in self.own_inputs
+            if is_mixed(self.modes[one], change, own=own):
                 inputs[row] = self._mixture(one, probs[row], change)
                 self.mixtures[one] = self.mixtures.get(one, 0) + 1
         return {"inputs_embeds": inputs.unsqueeze(1)}
@@ -57,24 +57,15 @@ class SoftRun(Run):
     def _mixture(
         self, one: SequenceState, probs: Float[Tensor, " v"], change: Change | None
     ) -> Float[Tensor, " d"]:
-        weight, step = self.embedding.weight, one.step - 1
+        rule, weight, step = self.rule, self.embedding.weight, one.step - 1
         soft = probs.to(weight.dtype) @ weight
-        alpha = self.rule.alpha
-        if change == "soft" and alpha < 1:
-            return torch.lerp(
-                weight[self.marks["begin"]], soft, alpha + (1 - alpha) * step / one.limit
-            )
-        if change == "explicit" and self.rule.beta < 1:
-            return torch.lerp(weight[self.marks["end"]], soft, self.rule.beta)
-        if step == 0 and self.rule.first_share:
-            return torch.lerp(soft, weight[self.marks["first"]], self.rule.first_share)
+        if change is not None:
+            mark, share = ("begin", rule.alpha) if change == "soft" else ("end", rule.beta)
+            share = rising(share, step / one.limit)
+            return soft if share == 1 else torch.lerp(weight[self.marks[mark]], soft, share)
+        if step == 0 and rule.first_share:
+            return torch.lerp(soft, weight[self.marks["first"]], rule.first_share)
         return soft
-
-    def _is_own_input(self, token: int) -> bool:
-        if token not in self._own:
-            text = str(self.tokenizer.decode([token])).strip()
-            self._own[token] = len(text) == 1 and text in self.rule.own_input
-        return self._own[token]
 
     def _ended(self, one: SequenceState, reason: FinishReason) -> None:
         tally = Tally(name=SOFT, count=self.mixtures.pop(one, 0), of=one.step)

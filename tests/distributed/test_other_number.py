@@ -61,7 +61,9 @@ def go_on(path: str, engine: str, before: int, after: int) -> tuple[list[Any], l
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("engine", "before", "after"), [("zero=null", 2, 1), ("zero=1", 1, 2)])
+@pytest.mark.parametrize(
+    ("engine", "before", "after"), [("zero=null", 2, 1), ("zero=1", 1, 2), ("zero=2", 2, 1)]
+)
 def test_it_goes_on_as_the_run_that_kept_its_number(
     sharded: str, engine: str, before: int, after: int
 ) -> None:

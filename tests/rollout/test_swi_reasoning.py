@@ -12,31 +12,33 @@ from rlent.errors import ConfigError
 from rlent.rollout import Completion, RolloutEngine, Sampling
 from rlent.rollout.branching import Branching, FixedStep
 from rlent.rollout.decoding import SwiReasoning
-from rlent.rollout.decoding.swi_reasoning import Mode
+from rlent.rollout.decoding.swi_reasoning import Change, Mode, is_mixed
 from rlent.rollout.streams import sequence_key, uniform
-from tests.rollout.examples import PROMPTS, entropy, log_softmax, make_model, tokens_of
+from tests.rollout.examples import PROMPTS, VOCABULARY, entropy, log_softmax, make_model, tokens_of
 
 LENGTH, SEED, SAMPLES, TEMPERATURE = 20, 5, 2, 0.7
 BEGIN, END, FIRST = 80, 81, 82
+DIGITS = tuple(f"<{token}>" for token in range(10))
 
 
 class Tokenizer:
-    """Tokens below 10 are digits; ``<n>`` is token ``n``."""
+    """``<n>`` is token ``n``, any other character its code point less 32, and ``\\`` is unknown."""
 
-    unk_token_id = None
+    unk_token_id = VOCABULARY
 
     def decode(self, tokens: list[int], **_: Any) -> str:
-        return "".join(f" {token}" if token < 10 else f"<{token}>" for token in tokens)
+        return "".join(f"<{token}>" for token in tokens)
 
     def __call__(self, text: str, **_: Any) -> Any:
-        return SimpleNamespace(input_ids=[int(each) for each in text.strip("<>").split("><")])
+        if text.startswith("<") and text.endswith(">") and len(text) > 1:
+            return SimpleNamespace(input_ids=[int(each) for each in text.strip("<>").split("><")])
+        known = [VOCABULARY if each == "\\" else ord(each) - 32 for each in text]
+        return SimpleNamespace(input_ids=known)
 
 
 def swi(**options: Any) -> SwiReasoning:
-    names = {"begin": f"<{BEGIN}>", "end": f"<{END}>", "first": f"<{FIRST}>"}
-    return SwiReasoning(
-        **({"window": 3, "alpha": 0.4, "own_input": "0123456789"} | names | options)
-    )
+    names: dict[str, Any] = {"begin": f"<{BEGIN}>", "end": f"<{END}>", "first": f"<{FIRST}>"}
+    return SwiReasoning(**({"window": 3, "alpha": 0.4, "own_input": DIGITS} | names | options))
 
 
 def generated(rule: SwiReasoning | None, **options: Any) -> tuple[Completion, ...]:
@@ -64,6 +66,9 @@ class Plain:
         self.log_probs: list[float] = []
         self.soft_inputs = 0
         self.changes: list[str] = []
+        text = rule.end
+        self.end = None if text is None else int(text.strip("<>"))
+        self.own = {int(each.strip("<>")) for each in rule.own_input or ()}
 
     def complete(self) -> None:
         rule, soft, locked, reference, last = self.rule, True, False, 0.0, 0
@@ -74,7 +79,7 @@ class Plain:
             token = self.draw([value / TEMPERATURE for value in logits], t)
             log_probs = log_softmax(logits)
             h = entropy(log_probs)
-            locked = locked or token == END
+            locked = locked or token == self.end
             change = None
             if t == 0:
                 reference = h
@@ -82,19 +87,22 @@ class Plain:
                 change, soft, reference, last = "explicit", False, h, t
             elif not soft and h > reference and t - last >= rule.window and not locked:
                 change, soft, reference, last = "soft", True, h, t
-            mixture = torch.tensor(log_probs, dtype=torch.float64).exp() @ self.matrix.double()
+            mixture = torch.tensor(log_probs, dtype=torch.float64).exp() @ self.matrix
             if change == "soft":
                 a = rule.alpha + (1 - rule.alpha) * t / LENGTH
-                mixture = a * mixture + (1 - a) * self.matrix[BEGIN].double()
+                mixture = a * mixture + (1 - a) * self.matrix[BEGIN]
             elif change == "explicit":
-                mixture = rule.beta * mixture + (1 - rule.beta) * self.matrix[END].double()
+                b = rule.beta + (1 - rule.beta) * t / LENGTH
+                mixture = b * mixture + (1 - b) * self.matrix[self.end]
             elif t == 0:
                 share = rule.first_share
-                mixture = (1 - share) * mixture + share * self.matrix[FIRST].double()
-            mixes = (soft or change is not None) and token >= 10
+                mixture = (1 - share) * mixture + share * self.matrix[FIRST]
+            mixes = soft and not locked and token not in self.own
+            if change == "explicit":
+                mixes = True
             self.soft_inputs += mixes and t < LENGTH - 1
-            self.changes += [change] if change else []
-            self.inputs.append(mixture.float() if mixes else self.matrix[token])
+            self.changes += [change] if change and t < LENGTH - 1 else []
+            self.inputs.append(mixture if mixes else self.matrix[token])
 
     def draw(self, logits: list[float], t: int) -> int:
         reached, log_probs = 0.0, log_softmax(logits)
@@ -107,27 +115,65 @@ class Plain:
         raise AssertionError("the probabilities do not sum to 1")
 
 
-@pytest.mark.parametrize("max_live", [None, 1, 4])
-def test_inputs_are_mixed_as_by_hand(max_live: int | None) -> None:
-    model, rule = make_model(), swi()
-    changes = mixtures = 0
+def compared(rule: SwiReasoning, max_live: int | None = None) -> list[Plain]:
+    """Every completion by hand, after the engine's was found to be the same."""
+    model, plains = make_model().double(), []
     for one in generated(rule, model=model, max_live=max_live):
         plain = Plain(model, one.prompt, one.index, rule)
         plain.complete()
         assert one.token_ids.tolist() == plain.tokens
-        # Rounding grows from mixture to mixture.
+        # The model's norms and attention are in float32, and their rounding grows from mixture to mixture.
         assert one.log_probs.tolist() == pytest.approx(plain.log_probs, abs=5e-3)
         (tally,) = one.tallies
         assert (tally.name, tally.count, tally.of) == ("soft_inputs", plain.soft_inputs, LENGTH)
-        changes, mixtures = changes + len(plain.changes), mixtures + plain.soft_inputs
-    assert changes > 4 * SAMPLES * len(PROMPTS)
-    assert mixtures > SAMPLES * len(PROMPTS)
+        plains.append(plain)
+    return plains
+
+
+@pytest.mark.parametrize("max_live", [None, 1, 4])
+def test_inputs_are_mixed_as_by_hand(max_live: int | None) -> None:
+    plains = compared(swi(), max_live)
+    assert sum(len(plain.changes) for plain in plains) > 4 * SAMPLES * len(PROMPTS)
+    assert sum(plain.soft_inputs for plain in plains) > SAMPLES * len(PROMPTS)
+
+
+def test_the_mixture_that_ends_soft_thinking_grows() -> None:
+    plains = compared(swi(beta=0.0, alpha=0.0))
+    assert {change for plain in plains for change in plain.changes} == {"soft", "explicit"}
+
+
+def test_after_the_end_inputs_are_tokens_but_for_one() -> None:
+    """The end is drawn at once: soft thinking stops, and ends with one mixture where the entropy first falls."""
+    (first, *_) = generated(None)
+    plain, *_ = compared(swi(end=f"<{first.token_ids[0]}>"))
+    assert plain.tokens[0] == first.token_ids[0]
+    assert plain.changes == ["explicit"]
+    assert plain.soft_inputs == 1
+
+
+def test_what_is_its_own_input_is_mixed_where_soft_thinking_ends() -> None:
+    plains = compared(swi(own_input=tuple(f"<{token}>" for token in range(VOCABULARY))))
+    for plain in plains:
+        assert plain.soft_inputs == plain.changes.count("explicit")
+    assert any("soft" in plain.changes for plain in plains)
+
+
+def test_which_tokens_are_their_own_input() -> None:
+    """By default whatever writes a symbol, of which ``\\frac`` has the letters too; never the unknown token."""
+    written = {ord(each) - 32 for each in r"\frac{sqrt}[](|)_^<>=+-*/0123456789"}
+    found = swi(own_input=None).own_inputs(Tokenizer())
+    assert written - {ord("\\") - 32} <= found
+    letters = {ord(each) - 32 for each in "abcxyzABCXYZ"}
+    assert letters <= found
+    assert not {VOCABULARY, *(ord(each) - 32 for each in " ,.;:!?'$%&#@~`")} & found
+    assert swi(own_input=()).own_inputs(Tokenizer()) == frozenset()
+    assert swi(own_input=("ab", "<5>")).own_inputs(Tokenizer()) == {65, 66, 5}
 
 
 def test_one_soft_step() -> None:
     """The second token after a prompt, given the mixture of all first tokens and nothing else."""
     model = make_model()
-    rule = swi(alpha=1.0, begin=None, beta=1.0, end=None, first_share=0.0, own_input="")
+    rule = swi(alpha=1.0, begin=None, beta=1.0, end=None, first_share=0.0, own_input=())
     matrix = model.get_input_embeddings().weight
     for one in generated(rule, model=model, max_new_tokens=2, temperature=1.0):
         with torch.no_grad():
@@ -169,6 +215,28 @@ def test_the_mode_follows_the_entropy() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("soft", "locked", "change", "own", "mixed"),
+    [
+        (True, False, None, False, True),
+        (True, False, "soft", False, True),
+        (True, False, None, True, False),
+        (True, False, "soft", True, False),
+        (True, True, None, False, False),
+        (False, False, None, False, False),
+        (False, True, None, False, False),
+        (False, False, "explicit", False, True),
+        (False, False, "explicit", True, True),
+        (False, True, "explicit", False, True),
+    ],
+)
+def test_which_inputs_are_mixed(
+    soft: bool, locked: bool, change: Change | None, own: bool, mixed: bool
+) -> None:
+    mode = Mode(soft=soft, reference=1.0, locked=locked)
+    assert is_mixed(mode, change, own=own) is mixed
+
+
 def test_no_soft_thinking_begins_after_its_end() -> None:
     mode = Mode(soft=False, reference=1.0, steps=5)
     rule = swi(window=2)
@@ -202,6 +270,8 @@ def test_what_it_does_not_go_with() -> None:
         generated(swi(), temperature=0.0)
     with pytest.raises(ConfigError, match="one token"):
         generated(swi(end="<1><2>"))
+    with pytest.raises(ConfigError, match="no token"):
+        generated(swi(own_input=("<1>", "\\")))
     with pytest.raises(ConfigError, match="no plain matrix"):
         generated(swi(), model=make_model("gemma3"))
     with pytest.raises(ConfigError, match="tokenizer"):

@@ -12,7 +12,7 @@ the median over completions of the quantiles of ``Hbar_t``, moving (0.99), from 
 """
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
@@ -22,6 +22,7 @@ from rlent.interventions.ares.difficulty import difficulties
 from rlent.interventions.stages import Intervention
 from rlent.numerics import fill, row_quantile, top_count, window_mean
 from rlent.reduce import Reduce
+from rlent.released import take_released_settings
 from rlent.types import Rollouts
 
 _RELEASED = {"momentum": 0.99, "easy": 2 / 3, "medium": 1 / 3}
@@ -52,7 +53,7 @@ class Windows(Intervention):
 
     def __post_init__(self) -> None:
         if self.as_released:
-            self._take_released_settings()
+            take_released_settings(self, self.released)
         if self.window < 1:
             raise ValueError(f"window must be at least 1 token, got {self.window}")
         if not 0.0 <= self.quantile <= 1.0:
@@ -65,16 +66,6 @@ class Windows(Intervention):
             )
         if not math.isfinite(self.correct):
             raise ValueError(f"correct must be finite, got {self.correct}")
-
-    def _take_released_settings(self) -> None:
-        defaults = {field.name: field.default for field in fields(self)}
-        for name, released in self.released.items():
-            if getattr(self, name) not in (defaults[name], released):
-                raise ValueError(
-                    f"as_released means {name}: {released}, but {name}: {getattr(self, name)} is set too; "
-                    "remove one of the two"
-                )
-            object.__setattr__(self, name, released)
 
     @property
     def released(self) -> dict[str, object]:

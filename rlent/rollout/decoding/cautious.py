@@ -20,7 +20,7 @@ after it. In the release a punctuation mark is the one token that encodes it; he
 
 A completion's law is no product of the distributions noted, so such completions cannot be trained on.
 
-Recipe::
+Recipe, with the sampling of the released scripts on MATH; those on GSM8K have temperature 1.2 and top-p 0.9::
 
     evaluation: {samples: 8, temperature: 0.6, top_p: 0.9, decoding: {cautious: {}}}
 """

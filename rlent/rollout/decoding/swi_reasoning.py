@@ -1,8 +1,8 @@
 """Thinking that changes between soft inputs, which mix all tokens, and ordinary ones, by the entropy.
 
-SwiReasoning, arXiv 2510.05069, after an account of the released generation loop. Every step samples and records a token
-as ever. With ``p = softmax(logits)``, neither tempered nor truncated, ``H_t`` its entropy in nats and ``E`` the input
-embeddings, what the model goes on from is::
+SwiReasoning, arXiv 2510.05069, in its released generation loop. Every step samples and records a token as ever. With
+``p = softmax(logits)``, neither tempered nor truncated, ``H_t`` its entropy in nats and ``E`` the input embeddings,
+what the model goes on from is::
 
     soft:      e = sum_v p_v E_v          explicit:   E of the sampled token
 
@@ -15,15 +15,16 @@ and at a change ``R = H_t``. Some inputs are mixed, with ``n`` the most tokens o
 
     at step 0               (1 - first_share) e + first_share E[first]
     when it becomes soft    a e + (1 - a) E[begin],   a = alpha + (1 - alpha) t / n
-    when it is explicit     beta e + (1 - beta) E[end]
+    when it is explicit     b e + (1 - b) E[end],     b = beta + (1 - beta) t / n
 
-A sampled digit, letter or mathematical symbol is its own input in any case. Defaults are those of the account: window
-512, alpha 1 (no mixing; 0.1 to 1 by task in the released scripts), beta 0.7, and 0.1 of a newline at step 0. The
-release samples at temperature 0.6, top-p 0.95 and top-k 20.
+While thinking is soft, a sampled token of mathematics is its own input, and so is every token from `end` on. The input
+that ends soft thinking is mixed even then: whatever was sampled, and once more after `end` if thinking was soft.
 
-Unverified: the code itself was not read; that the mix of step 0 is convex; which symbols are its own input and whether
-they are so when the mode changes, too; what happens to soft thinking after `end` was sampled (here it lasts until the
-entropy falls). Left out: the limit on the number of changes, which is off by default in the release.
+Defaults are the code's: window 512, alpha 1 (no mixing; 0.1 to 1 by task in its scripts), beta 0.7, 0.1 of the token
+that writes a backslash and an n, which is no newline. Its scripts sample at temperature 0.6, top-p 0.95 and top-k 20.
+
+Read: the generation loop and the scripts; of the paper, accounts without its formulas. Left out: the limit on the
+number of changes, which is off in the scripts' main runs. `start: explicit` is rlent's own.
 
 Log-probabilities and entropies are noted as ever, given the inputs that the model has seen: from tokens alone they
 cannot be computed again, so such completions cannot be trained on. ``rlent eval`` reports ``soft_inputs``, the share of
@@ -44,6 +45,7 @@ from torch import Tensor
 from rlent.errors import ConfigError
 from rlent.rollout.budgets import text_tokens
 from rlent.rollout.decoding.rule import DecodingRule
+from rlent.rollout.decoding.symbols import SYMBOLS
 from rlent.rollout.sampling import Step, truncated
 
 Change = Literal["soft", "explicit"]
@@ -67,7 +69,7 @@ class SwiReasoning(DecodingRule):
     """Go on from a mixture of all tokens while the entropy is high."""
 
     name: ClassVar[str] = "swi_reasoning"
-    paper: ClassVar[str] = "SwiReasoning, arXiv 2510.05069, after an account"
+    paper: ClassVar[str] = "SwiReasoning, arXiv 2510.05069"
     trains: ClassVar[bool] = False
     summarises: ClassVar[bool] = False
 
@@ -80,15 +82,15 @@ class SwiReasoning(DecodingRule):
     begin: str | None = None
     """Token mixed into that input."""
     beta: float = 0.7
-    """Share of the mixture in the input that ends soft thinking."""
+    """Share of the mixture at step 0 in the input that ends soft thinking, rising to 1."""
     end: str | None = "</think>"
-    """Token mixed into that input, after which no soft thinking begins; null for none, with `beta: 1`."""
+    """Token mixed into that input, from which on tokens are inputs; null for none, with `beta: 1`."""
     first_share: float = 0.1
     """Share of `first` in the first input, where it is soft; 0 for none."""
-    first: str = "\n"
-    """Token mixed into the first input."""
-    own_input: str = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ+-*/=<>^%"
-    """Characters that are their own input where one is sampled as a token, spaces left aside; empty for none."""
+    first: str = r"\n"
+    """Token mixed into the first input; the default is a backslash and an n."""
+    own_input: tuple[str, ...] | None = None
+    """Texts whose tokens are their own input while thinking is soft; null for digits, letters, signs and LaTeX."""
 
     def __post_init__(self) -> None:
         if self.window < 1:
@@ -110,6 +112,20 @@ class SwiReasoning(DecodingRule):
                 key=f"decoding.{self.name}",
             )
         self.marks(tokenizer)
+        self.own_inputs(tokenizer)
+
+    def own_inputs(self, tokenizer: Any) -> frozenset[int]:
+        """Tokens of `own_input`, each text tokenised alone; of the default texts those that the vocabulary has.
+
+        Raises:
+            ConfigError: for a given text that the vocabulary cannot write.
+        """
+        if self.own_input is None:
+            written = (tokenizer(text, add_special_tokens=False).input_ids for text in SYMBOLS)
+            return frozenset(token for ids in written for token in ids) - {tokenizer.unk_token_id}
+        key = f"decoding.{self.name}.own_input"
+        texts = (text_tokens(tokenizer, key, text) for text in self.own_input)
+        return frozenset(token for ids in texts for token in ids)
 
     def marks(self, tokenizer: Any) -> dict[str, int]:
         """The tokens `begin`, `end` and `first`, where they are used. Raises ConfigError for what is not one token."""
@@ -150,3 +166,13 @@ class SwiReasoning(DecodingRule):
 
     def __call__(self, step: Step) -> Float[Tensor, "b v"]:
         return truncated(step.scores, step.sampling).log_softmax(-1)
+
+
+def is_mixed(mode: Mode, change: Change | None, *, own: bool) -> bool:
+    """Whether the input after a step is a mixture; ``own`` is whether the token is one of `own_input`."""
+    return change == "explicit" or (mode.soft and not mode.locked and not own)
+
+
+def rising(share: float, progress: float) -> float:
+    """``share`` at the begin of a completion and 1 at its longest, ``progress`` being 0 and 1."""
+    return share + (1 - share) * progress
