@@ -17,18 +17,17 @@ if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
 
 ALONE = (
-    "distributed",
-    "launch/test_kills.py",
     "report/test_page_in_browser.py",
     "rewards/test_hostile_answers.py",
     "rewards/test_hostile_texts.py",
     "rewards/test_workers.py",
     "trainer/test_progress.py",
 )
-"""Tests that start as many processes as there are cores, or measure time."""
-
+"""Tests that measure time."""
 
 LONG = (
+    "distributed/test_nodes.py",
+    "launch/test_kills.py",
     "launch/test_small_recipes.py",
     "launch/test_compare.py",
     "launch/test_resume.py",
@@ -38,6 +37,7 @@ LONG = (
     "test_scaling.py",
     "rollout/test_rollout_packaged.py",
     "data/test_data_packaged.py",
+    "distributed",
     "kernels/test_triton_compiles.py",
     "rewards/test_equivalence.py",
 )
@@ -50,7 +50,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item, name in names.items():
         if name.startswith(ALONE):
             item.add_marker("alone")
-    items.sort(key=lambda item: not names[item].startswith(LONG))
+    items.sort(key=lambda item: _begun(names[item]))
+
+
+def _begun(name: str) -> int:
+    """When a file is begun among others: those of ``LONG`` in its order, then all others in theirs."""
+    return next((place for place, start in enumerate(LONG) if name.startswith(start)), len(LONG))
 
 
 @pytest.fixture(scope="session")
