@@ -14,6 +14,7 @@ if [ $# -gt 0 ]; then exec "$python" -m pytest "$@"; fi
 "$bin/ruff" format --check .
 "$bin/pyright" --pythonpath "$python"
 bash scripts/check_wheel.sh "$python"
-# Two at once, a file each; then those that need the machine for themselves.
-OMP_NUM_THREADS=1 "$python" -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
-"$python" -m pytest -m alone
+# Two files at once, in the order of tests/conftest.py; those that measure time not beside others that take all cores.
+together=(-n 2 --dist loadfile --no-loadscope-reorder)
+OMP_NUM_THREADS=1 "$python" -m pytest "${together[@]}" -m "not alone"
+OMP_NUM_THREADS=1 "$python" -m pytest "${together[@]}" -m alone

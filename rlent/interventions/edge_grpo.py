@@ -35,6 +35,7 @@ from torch import Tensor
 
 from rlent.interventions.stages import Intervention, Mean, Metrics
 from rlent.numerics import fill, unit
+from rlent.released import take_released_settings
 from rlent.surrogates import PPO
 from rlent.types import Rollouts, Signal, Tokens
 
@@ -60,11 +61,8 @@ class EdgeGRPO(Intervention):
     def __post_init__(self) -> None:
         if not 0.0 <= self.power < math.inf:
             raise ValueError(f"power must be 0 or positive, got {self.power}")
-        if self.as_released and self.power != 1.0:
-            raise ValueError(
-                f"as_released means power: 1.0, but power: {self.power} is set too; remove one of the two"
-            )
         if self.as_released:
+            take_released_settings(self, {"power": 1.0})
             # Of this form alone; the other one composes with more.
             object.__setattr__(self, "writes", self.writes | {"penalty"})
             object.__setattr__(self, "reads", _READ)

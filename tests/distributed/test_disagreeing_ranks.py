@@ -3,12 +3,16 @@
 import json
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.distributed.cases import ENGINES
-from tests.distributed.processes import launch, run, run_under_torchrun, written
+from tests.distributed.failing_reward import with_failing_reward
+from tests.distributed.processes import launch, rlent, run, run_under_torchrun, written
+from tests.launch.conftest import recipe, workplace, write  # noqa: F401
 
 TOGETHER = ("no variance", "nobody kept", "no forking token")
 
@@ -93,3 +97,15 @@ def test_torchrun_ends_with_the_message(tiny_folder: Path, tmp_path: Path) -> No
     assert time.time() - (tmp_path / "failing").stat().st_mtime < 60
     assert result.returncode == 1
     assert "RuntimeError: the reward cannot be had on rank 1" in result.stderr
+
+
+@pytest.mark.slow
+def test_a_reward_that_fails_before_training_stops_all_with_its_message(
+    recipe: dict[str, Any],  # noqa: F811
+    write: Callable[..., str],  # noqa: F811
+) -> None:
+    path = write(with_failing_reward(recipe, from_completions=1))
+    shown = rlent(2, "train", path)
+    assert time.time() - Path("failing").stat().st_mtime < 60
+    assert shown.returncode == 1
+    assert "rank 1: KeyError: 'no column of that name'" in shown.stderr

@@ -12,6 +12,7 @@ import pytest
 
 from rlent.launch.cli import main
 from tests.distributed.cases import FOUR_IDEAS, largest_difference
+from tests.distributed.failing_reward import with_failing_reward
 from tests.distributed.namespaces import Host, two_hosts, why_not
 from tests.distributed.processes import environment
 from tests.launch.conftest import recipe, workplace, write  # noqa: F401
@@ -94,34 +95,13 @@ def test_a_node_dies_and_the_run_ends_as_on_one_process(
     assert largest_difference(one, two, parts=True) < 1e-4
 
 
-FAILING_REWARD = """
-import os
-from pathlib import Path
-
-
-def broken(completions, **columns):
-    if os.environ["RANK"] == "1" and len(completions) >= int(os.environ["FAILS_FROM"]):
-        Path("failing").touch()
-        raise KeyError("no column of that name")
-    return [0.0] * len(completions)
-"""
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("completions", [1, 2], ids=["tried before training", "in training"])
 def test_a_reward_fails_on_one_node_and_both_say_why(
-    completions: int,
     hosts: tuple[Host, Host],
     recipe: Recipe,  # noqa: F811
     write: Callable[..., str],  # noqa: F811
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("FAILS_FROM", str(completions))
-    Path("own.py").write_text(FAILING_REWARD)
-    recipe["rewards"] = [{"python_function": {"function": "own:broken"}}]
-    recipe["trainer"]["per_device_train_batch_size"] = 2
-    recipe["evaluation"] = None
-    path = write(recipe)
+    path = write(with_failing_reward(recipe, from_completions=2))
     try:
         nodes = [start(host, hosts[0], path) for host in hosts]
         shown = [node.communicate(timeout=240)[0] for node in nodes]

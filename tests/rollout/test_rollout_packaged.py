@@ -25,7 +25,7 @@ def test_greedy_completions_of_smollm2() -> None:
         )
         for question in QUESTIONS
     ]
-    sampling = Sampling(max_new_tokens=12, temperature=0.0, eos_token_ids=(tokenizer.eos_token_id,))
+    sampling = Sampling(max_new_tokens=8, temperature=0.0, eos_token_ids=(tokenizer.eos_token_id,))
     made = RolloutEngine(model=model, sampling=sampling).generate(prompts, 2, seed=0)
-    expected = [greedy_tokens(model, prompt, 12) for prompt in prompts]
+    expected = [greedy_tokens(model, prompt, 8) for prompt in prompts]
     assert tokens_of(made.completions) == [tokens for tokens in expected for _ in range(2)]
