@@ -9,6 +9,7 @@ checkpoint that the one before has left. Exit status 1 if something differs.
 
 import argparse
 import json
+import os
 import random
 import re
 import signal
@@ -88,9 +89,14 @@ def going_on(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A process that starts or resumes the run; where it did not go on from the newest checkpoint is a difference."""
     newest = newest_checkpoint(run)
+    # A process that is killed takes with it what it has not written yet.
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with tempfile.TemporaryFile() as said:
         yield subprocess.Popen(
-            [*command, "--resume"] if newest else command, stdout=said, stderr=subprocess.DEVNULL
+            [*command, "--resume"] if newest else command,
+            env=environment,
+            stdout=said,
+            stderr=subprocess.DEVNULL,
         )
         said.seek(0)
         found = re.search(r"resumed from checkpoint-(\d+)", said.read().decode())
