@@ -10,15 +10,16 @@ in OUT, and what is there already is not run again.
 
 import argparse
 import json
-import os
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
 from rlent.report.statistics import estimate
+from scripts.rlent_command import rlent
 
 ROOT = Path(__file__).parent.parent
 STEPS = "trainer.max_steps=100"
@@ -82,7 +83,7 @@ def train(out: Path, name: str, seed: int) -> None:
     models = [f"{key}={folder_of(out, other, seed) / 'model'}" for key, other in method.models]
     recipe = ROOT / "recipes" / f"{method.recipe}.yaml"
     own = [f"trainer.seed={seed}", f"output_dir={out}", f"name={folder.name}"]
-    call(folder.with_suffix(".log"), "train", str(recipe), *method.overrides, *models, *own)
+    rlent(folder.with_suffix(".log"), "train", str(recipe), *method.overrides, *models, *own)
 
 
 def evaluate(out: Path, name: str, seed: int) -> None:
@@ -95,20 +96,7 @@ def evaluate(out: Path, name: str, seed: int) -> None:
     shutil.copytree(folder / "model", model, dirs_exist_ok=True)
     recipe = str(ROOT / "recipes" / "small" / "grpo.yaml")
     words = ["--checkpoint", str(model), "--samples", "4", "--output", str(results)]
-    call(folder.with_suffix(".eval.log"), "eval", recipe, *words)
-
-
-def call(log: Path, *words: str) -> None:
-    command = [sys.executable, "-m", "rlent", *words]
-    with log.open("w") as output:
-        finished = subprocess.run(
-            command,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-    if finished.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed; see {log}")
+    rlent(folder.with_suffix(".eval.log"), "eval", recipe, *words)
 
 
 def seconds(folder: Path) -> float:

@@ -7,14 +7,15 @@ not run again. Prints a table and draws OUT/<study>.png: means over seeds, with 
 """
 
 import argparse
-import os
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
 from rlent.report.studies import Curve, draw_study, print_study, read_curve
+from scripts.rlent_command import rlent
 
 ROOT = Path(__file__).parent.parent
 
@@ -103,20 +104,9 @@ def folder_of(out: Path, study: str, configuration: str, seed: int) -> Path:
 def run(folder: Path, recipe: str, overrides: tuple[str, ...], seed: int) -> None:
     if (folder / "curves.png").exists():
         return
-    command = [
-        *(sys.executable, "-m", "rlent", "train", str(ROOT / "recipes" / f"{recipe}.yaml")),
-        *(*overrides, f"trainer.seed={seed}", f"output_dir={folder.parent}", f"name={folder.name}"),
-    ]
-    log = folder.parent / f"{folder.name}.log"
-    with log.open("w") as output:
-        finished = subprocess.run(
-            command,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-    if finished.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed; see {log}")
+    path = str(ROOT / "recipes" / f"{recipe}.yaml")
+    own = (f"trainer.seed={seed}", f"output_dir={folder.parent}", f"name={folder.name}")
+    rlent(folder.parent / f"{folder.name}.log", "train", path, *overrides, *own)
 
 
 def curves(out: Path, study: str, seeds: list[int]) -> dict[str, dict[str, list[Curve]]]:
