@@ -88,7 +88,7 @@ def going_on(
     command: list[str], run: Path, differences: list[str]
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A process that starts or resumes the run; where it did not go on from the newest checkpoint is a difference."""
-    newest = newest_checkpoint(run)
+    newest, steps = newest_checkpoint(run), last_step(run)
     # A process that is killed takes with it what it has not written yet.
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with tempfile.TemporaryFile() as said:
@@ -101,7 +101,8 @@ def going_on(
         said.seek(0)
         found = re.search(r"resumed from checkpoint-(\d+)", said.read().decode())
     began = int(found[1]) if found else 0
-    if began != newest:
+    killed_before_it_began = found is None and last_step(run) == steps
+    if began != newest and not killed_before_it_began:
         differences.append(f"start: after step {began}, the newest checkpoint was {newest}")
 
 
